@@ -1,0 +1,1 @@
+"""The HTTP API (FastAPI): the application, authentication and thin routes."""

@@ -1,0 +1,1 @@
+"""One module of routes per capability; each calls the domain and returns its records."""

@@ -1,0 +1,1 @@
+"""Signed statements: DSSE, the Signer protocol, key history, the Merkle audit log, packs as containers."""

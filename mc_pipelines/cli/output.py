@@ -1,0 +1,45 @@
+"""What commands print: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from mc_pipelines.foundation.clock import rfc3339
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+"""The `--json` option; every command that prints data takes it."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; times as RFC 3339, Decimals as strings."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_encode))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """Print a table; a cell may be any value."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, UUID | Path | Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")

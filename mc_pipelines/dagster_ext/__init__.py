@@ -1,0 +1,1 @@
+"""Plug-ins that Dagster or its users load."""

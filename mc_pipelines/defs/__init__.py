@@ -1,0 +1,1 @@
+"""Dagster definitions, thinly: read, call the domain, write, return metadata."""

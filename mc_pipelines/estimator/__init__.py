@@ -1,0 +1,1 @@
+"""Cost and run time before the run: features, models, guardrail, backtest, registry."""

@@ -1,0 +1,1 @@
+"""Executions: manifest, states, receipts and the facts that other capabilities read."""

@@ -1,0 +1,1 @@
+"""Keys: providers, envelope encryption, the encrypted object store, rotation, inventory."""

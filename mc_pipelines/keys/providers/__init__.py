@@ -1,0 +1,1 @@
+"""One module per key provider; all keep the protocol of `keys.provider`."""

@@ -1,0 +1,1 @@
+"""Alembic migrations: one head, one revision per capability and change."""

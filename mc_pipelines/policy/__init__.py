@@ -1,0 +1,1 @@
+"""Policy change safety: guard, replay, gates, the rollout controller and bundles."""

@@ -1,0 +1,1 @@
+"""Data-subject requests: find, redact, shred, evidence."""

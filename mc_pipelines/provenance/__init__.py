@@ -1,0 +1,1 @@
+"""The provenance graph: readers, verification, storage, queries and access."""

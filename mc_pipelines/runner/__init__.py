@@ -1,0 +1,1 @@
+"""Placement, queue, dispatcher and drivers: how an execution gets to a machine."""

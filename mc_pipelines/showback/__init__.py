@@ -1,0 +1,1 @@
+"""Cost per tenant, workflow and cloud, in FOCUS columns."""

@@ -1,0 +1,1 @@
+"""Customer SLAs: contracts, attainment, breaches, credits and their signed notes."""
