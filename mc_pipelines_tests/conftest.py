@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,12 +122,34 @@ def _fresh_settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def need_program() -> Callable[[str, str], str]:
+    """Returns a function (program, how to get it) -> path, which skips the test where the program is absent."""
+
+    def need(program: str, source: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            pytest.skip(f"{program} is not here: {source}")
+        return path
+
+    return need
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under MC_REQUIRE_ALL=1 a skip is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("MC_REQUIRE_ALL") == "1" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: skipped under MC_REQUIRE_ALL=1: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real test data; skips with a reason where it is absent, fails in CI."""
     folder = Path(os.environ.get("MC_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
-        reason = f"no real test data at {folder}: set MC_DATA_DIR"
-        if os.environ.get("MC_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip(f"no real test data at {folder}: set MC_DATA_DIR")
     return folder
