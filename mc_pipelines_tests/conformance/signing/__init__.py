@@ -1,0 +1,1 @@
+"""Public corpora of signatures, envelopes, trees, notes and bundles."""
