@@ -96,7 +96,7 @@ def exact(value: Decimal | Fraction | int | str, *, field: str) -> Fraction:
 
 def round_half_up(value: Fraction, exponent: int) -> int:
     """Round ``value`` x 10**exponent to an integer, halves away from zero."""
-    scaled = value * 10**exponent
+    scaled = value * Fraction(10) ** exponent
     whole, rest = divmod(abs(int(scaled.numerator)), int(scaled.denominator))
     rounded = whole + (2 * rest >= scaled.denominator)
     return rounded if scaled >= 0 else -rounded
