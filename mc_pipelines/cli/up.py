@@ -1,0 +1,83 @@
+"""`mc up`: database, Dagster UI and daemon, API, runner and sequencer on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Start database, Dagster UI and API on this machine.", invoke_without_command=True)
+
+_START_SECONDS = 120
+
+
+@app.callback(invoke_without_command=True)
+def up(
+    ui: Annotated[bool, typer.Option(help="Serve the Dagster UI and its daemon.")] = True,
+    api: Annotated[bool, typer.Option(help="Serve the HTTP API.")] = True,
+    runner: Annotated[bool, typer.Option(help="Serve the execution queue.")] = True,
+) -> None:
+    """Serve on loopback until Ctrl-C; then no process is left within 15 seconds.
+
+    Example: MC_UI_PORT=3001 mc up
+    """
+    from mc_pipelines.cli.instance import environment, python
+    from mc_pipelines.composition import open_context
+    from mc_pipelines.foundation.embedded import ensure_running
+    from mc_pipelines.foundation.errors import UnavailableError
+    from mc_pipelines.foundation.processes import Supervisor, last_lines, require_free_port
+
+    _interrupt_on_term()
+    context = open_context()
+    settings = context.settings
+    if ui:
+        require_free_port("127.0.0.1", settings.ui_port, field="MC_UI_PORT")
+    if api:
+        require_free_port(settings.api_host, settings.api_port, field="MC_API_PORT")
+    variables = environment(settings, ensure_running(settings))
+    supervisor = Supervisor(settings.home_path / "logs")
+    started = time.monotonic()
+    try:
+        if ui:
+            workspace = f"{variables['DAGSTER_HOME']}/workspace.yaml"
+            supervisor.start(
+                "dagster-ui",
+                [python(), "-m", "dagster_webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.ui_port)],
+                variables,
+            )
+            supervisor.start("dagster-daemon", [python(), "-m", "dagster._daemon", "run", "-w", workspace], variables)
+        if api:
+            supervisor.start("api", [python(), "-m", "mc_pipelines.api"], variables)
+        if runner:
+            supervisor.start("runner", [python(), "-m", "mc_pipelines.cli.main", "runner", "serve"], variables)
+        if api:
+            supervisor.wait_for_port(settings.api_host, settings.api_port, seconds=_START_SECONDS)
+            print(f"API         http://{settings.api_host}:{settings.api_port}/docs   (token: mc token --subject NAME)")
+        if ui:
+            supervisor.wait_for_port("127.0.0.1", settings.ui_port, seconds=_START_SECONDS)
+            print(f"Dagster UI  http://127.0.0.1:{settings.ui_port}/asset-groups")
+        print(f"logs        {settings.home_path / 'logs'}")
+        print(f"up after {time.monotonic() - started:.1f} s; Ctrl-C stops all", flush=True)
+        while (ended := supervisor.ended()) is None:
+            time.sleep(0.5)
+        raise UnavailableError(
+            f"{ended.name} ended with exit code {ended.process.returncode}: {last_lines(ended.log)}",
+            mend=f"read {ended.log}",
+        )
+    except KeyboardInterrupt:
+        print("\nstopping", flush=True)
+    finally:
+        supervisor.stop()
+
+
+def _interrupt_on_term() -> None:
+    """Treat TERM as Ctrl-C, and listen to INT even where the shell made us ignore it (a background job)."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
