@@ -1,1 +1,1 @@
-"""Policy decisions: the PolicyEngine protocol, its engines, pack loading, the decision log record."""
+"""Policy decisions: engines, packs, and the record of what was decided."""

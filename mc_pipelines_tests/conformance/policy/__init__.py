@@ -1,0 +1,1 @@
+"""Public policy corpora."""

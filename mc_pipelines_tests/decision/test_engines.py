@@ -1,0 +1,174 @@
+"""Both engines: a value, or an error; never silence."""
+
+import json
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mc_pipelines.decision.engine import UNDEFINED, check_query, open_engine, trim_error
+from mc_pipelines.decision.opa_engine import OpaEngine
+from mc_pipelines.decision.packs import Pack, load_pack
+from mc_pipelines.decision.regorus_engine import RegorusEngine
+from mc_pipelines.decision.syntax import Module
+from mc_pipelines.foundation.errors import ConfigurationError, InputError, UnavailableError
+from mc_pipelines.foundation.ids import Digest
+from mc_pipelines.foundation.settings import Settings
+
+SAMPLE = """package sample
+import rego.v1
+maybe if input.present
+text := "<undefined>"
+conflict := 1 if input.both
+conflict := 2 if input.both
+number := to_number(input.number)
+answers contains answer if some answer in data.sample.numbers
+"""
+
+
+def sample_pack(text: str = SAMPLE, revision: str = "sha256:" + "a" * 64) -> Pack:
+    return Pack("sample", Digest(revision), (Module("sample/sample.rego", text),), (), {"numbers": [2, 1, 2]}, {})
+
+
+def test_values_of_regorus():
+    engine = RegorusEngine(sample_pack())
+    assert engine.evaluate("data.sample.answers", {}).value == [1, 2]
+    assert engine.evaluate("data.sample.maybe", {"present": True}).require() is True
+    assert engine.evaluate("data.sample.text", {}).value == "<undefined>", (
+        "a value, though regorus also means undefined"
+    )
+    assert engine.evaluate("data.sample.answers", {}).elapsed_ns > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "document", "said"),
+    [
+        ("data.sample.maybe", {}, UNDEFINED),
+        ("data.sample.absent", {}, "not a valid rule path"),
+        ("data.sample.conflict", {"both": True}, "conflict"),
+        ("data.sample.number", {"number": "x"}, "could not parse"),
+    ],
+)
+def test_errors_are_verdicts_and_the_engine_goes_on(query, document, said):
+    engine = RegorusEngine(sample_pack())
+    verdict = engine.evaluate(query, document)
+    assert not verdict.defined
+    assert verdict.value is None
+    assert said in verdict.error
+    assert "\n" not in verdict.error
+    assert engine.evaluate("data.sample.answers", {}).value == [1, 2]
+    with pytest.raises(UnavailableError, match="no decision"):
+        verdict.require()
+
+
+def test_a_panic_is_a_verdict():
+    text = 'package sample\nimport rego.v1\nx := strings.count("", "")\ny := 1\n'
+    engine = RegorusEngine(sample_pack(text, "sha256:" + "b" * 64))
+    verdict = engine.evaluate("data.sample.x", {})
+    assert verdict.error.startswith("the engine panicked")
+    assert engine.evaluate("data.sample.y", {}).value == 1
+
+
+def test_each_thread_has_its_own_engine():
+    engine = RegorusEngine(load_pack("storage"))
+    document = {"kind": "facts"}
+    answers: list[object] = []
+
+    def work() -> None:
+        answers.extend(engine.evaluate("data.storage.allow", document).value for _ in range(50))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [True] * 200
+
+
+@pytest.mark.parametrize("query", ["input", "data", "data.x == 1", "data.x; data.y", "data.a-b", "data.x[_]", ""])
+def test_only_paths_are_queries(query):
+    with pytest.raises(InputError, match="path of a rule"):
+        check_query(query)
+
+
+@pytest.mark.parametrize("document", [{"a": object()}, {"a": {1, 2}}, 2**80])
+def test_input_that_is_no_json(document):
+    for engine in (RegorusEngine(sample_pack()), OpaEngine("http://opa", sample_pack())):
+        with pytest.raises(InputError, match="not JSON"):
+            engine.evaluate("data.sample.maybe", document)
+
+
+def test_production_refuses_the_embedded_engine():
+    with pytest.raises(ConfigurationError, match="embedded policy engine"):
+        open_engine(Settings(profile="production"), sample_pack())
+    assert isinstance(open_engine(Settings(), sample_pack()), RegorusEngine)
+    assert isinstance(open_engine(Settings(profile="production", opa_url="http://opa:8181"), sample_pack()), OpaEngine)
+
+
+def test_back_traces_are_trimmed():
+    assert trim_error("\n--> a.rego:2:7\n  |\n2 | x := 1/0\n  |       ^\nerror: divide\n\nStack backtrace:\n 0: x") == (
+        "--> a.rego:2:7 2 | x := 1/0 error: divide"
+    )
+    assert len(trim_error("x" * 9_000)) == 500
+
+
+def opa(handler) -> OpaEngine:
+    return OpaEngine("http://opa", sample_pack(), transport=httpx.MockTransport(handler))
+
+
+def answer(status: int = 200, **document) -> httpx.Response:
+    served = {"provenance": {"bundles": {"sample": {"revision": "sha256:" + "a" * 64}}}}
+    return httpx.Response(status, json=served | document)
+
+
+def test_opa_is_asked_strictly():
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return answer(result=[1, 2])
+
+    assert opa(handler).evaluate("data.sample.answers", {"a": 1}).value == [1, 2]
+    assert seen[0].url.path == "/v1/data/sample/answers"
+    assert seen[0].url.params["strict-builtin-errors"] == "true"
+    assert json.loads(seen[0].content) == {"input": {"a": 1}}
+
+
+def refuse_connection(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectTimeout("timed out", request=request)
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        (lambda _: answer(), UNDEFINED),
+        (refuse_connection, "ConnectTimeout"),
+        (lambda _: httpx.Response(200, text="<html>"), "without JSON"),
+        (lambda _: httpx.Response(200, json=[1]), "no object"),
+        (
+            lambda _: answer(
+                500,
+                code="internal_error",
+                message="error(s) occurred",
+                errors=[{"message": "strconv.ParseFloat", "location": {"file": "a.rego", "row": 7}}],
+            ),
+            "a.rego:7: strconv.ParseFloat",
+        ),
+        (lambda _: httpx.Response(200, json={"result": True}), "serves revision none"),
+        (
+            lambda _: answer(result=True, provenance={"bundles": {"x": {"revision": "sha256:old"}}}),
+            "serves revision sha256:old",
+        ),
+    ],
+)
+def test_everything_else_of_opa_is_an_error(handler, said):
+    verdict = opa(handler).evaluate("data.sample.maybe", {})
+    assert not verdict.defined
+    assert said in verdict.error
+
+
+def test_packs_are_found_from_anywhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load_pack("placement").name == "placement"
+    assert Path.cwd() == tmp_path
