@@ -198,11 +198,11 @@ def test_nothing_is_released_beyond_the_verified_chunks() -> None:
     preamble, chunks = split(sealed_of(content))
     altered = bytearray(chunks[1])
     altered[77] ^= 1
-    released = []
     opened = open_stream(preamble + chunks[0] + bytes(altered) + chunks[2], lambda _: DEK)
+    released = [next(opened.chunks)]
     with pytest.raises(EnvelopeError, match="Chunk 1"):
-        for chunk in opened.chunks:
-            released.append(chunk)  # noqa: PERF402 - what came before the error must stay in hand
+        next(opened.chunks)
+    assert list(opened.chunks) == []
     assert released == [content[:CHUNK]]
 
 
