@@ -40,8 +40,16 @@ def refusals(modules: Iterable[ParsedModule]) -> list[Refusal]:
     found = [_of_call(module, call) for module, _, call in builtin_calls(parsed)]
     listed = [refusal for refusal in found if refusal is not None]
     for module in parsed:
+        listed += _of_imports(module)
         listed += [refusal for rule in module.rules for refusal in _of_rule(module, rule)]
     return sorted(set(listed), key=lambda refusal: (refusal.file, refusal.line, refusal.name))
+
+
+def _of_imports(module: ParsedModule) -> Iterator[Refusal]:
+    for alias, path in module.imports.items():
+        if path == f"data.{module.package}":
+            why = "imports the module's own package, which regorus calls a cycle; name its rules without it"
+            yield Refusal(module.module.path, module.package_line, alias, why)
 
 
 def _of_call(module: ParsedModule, call: Call) -> Refusal | None:
