@@ -11,25 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mc_pipelines.executions.fact_schema import Known
 from mc_pipelines.foundation.errors import InputError
 
 MINIMUM_RUNS_TO_JUDGE_LEAKAGE = 50
 LEAKAGE_RANK_CORRELATION = 0.999
 """A column that orders the runs as their runtimes do is a runtime under another name."""
-
-
-class Known(StrEnum):
-    """When a column's value is known."""
-
-    SUBMIT = "submit"
-    READY = "ready"
-    POST_HOC = "post-hoc"
-
 
 _ORDER = {Known.SUBMIT: 0, Known.READY: 1, Known.POST_HOC: 2}
 

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mc_pipelines.estimator.features import Known, refuse_leakage, select_features
+from mc_pipelines.estimator.features import refuse_leakage, select_features
 from mc_pipelines.estimator.history import MICROSECONDS, History
+from mc_pipelines.executions.fact_schema import Known
 from mc_pipelines.foundation.errors import InputError
 
 DEFAULT_PRICE_USD_PER_RESOURCE_HOUR = Decimal("0.05747")
