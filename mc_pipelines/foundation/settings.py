@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,8 @@ class Settings(BaseSettings):
     ui_port: int = Field(3000, description="port of the Dagster UI", ge=0, le=65535)
     oidc_issuer: str | None = Field(None, description="OIDC issuer of bearer tokens; unset: the local issuer")
     oidc_audience: str = Field("maestro-conductor", description="audience that tokens must name")
+    metrics_token: SecretStr | None = Field(None, description="bearer token that /metrics asks for; unset: none")
+    first_day: date = Field(date(2024, 1, 1), description="first UTC day of the daily partitions in Dagster")
     webhook_url: str | None = Field(None, description="receives an HTTP POST for every failed Dagster run")
     log_level: str = Field("INFO", description="DEBUG | INFO | WARNING | ERROR")
     log_json: bool = Field(default=False, description="log lines as JSON objects")

@@ -1,0 +1,25 @@
+"""`python -m mc_pipelines.api`: serve the API until TERM."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from mc_pipelines.api.app import create_app
+from mc_pipelines.composition import open_context
+
+
+def main() -> None:
+    """Serve on the address and port of the settings."""
+    context = open_context()
+    uvicorn.run(
+        create_app(context),
+        host=context.settings.api_host,
+        port=context.settings.api_port,
+        log_level=context.settings.log_level.lower(),
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
