@@ -153,6 +153,15 @@ def read_preamble(source: Source) -> Preamble:
     return _read_preamble(reader_of(source).take)
 
 
+def read_header_of(beginning: bytes) -> Header:
+    """Read the header alone, out of the first 512 bytes of an object.
+
+    Raises:
+        EnvelopeError: it is not a sealed object of a form known here.
+    """
+    return _read_fixed(reader_of(beginning).take)[1]
+
+
 def open_stream(source: Source, find_key: FindKey) -> Opened:
     """Begin to open a sealed object; the chunks are released one by one, each after its tag verified.
 
@@ -224,15 +233,7 @@ def _read_preamble(take_some: Callable[[int], bytes]) -> Preamble:
             raise EnvelopeError(Defect.TRUNCATED, "The object ends before its body")
         return found
 
-    head = take_some(_FIXED.size)
-    if head[: len(MAGIC)] != MAGIC:
-        raise EnvelopeError(Defect.NOT_SEALED, "The object is not sealed: it does not begin with MCE1")
-    if len(head) != _FIXED.size:
-        raise EnvelopeError(Defect.TRUNCATED, "The object ends before its body")
-    _, flags, suite, chunk_log2, kind_code, length = _FIXED.unpack(head)
-    kind = _check_fixed(flags, suite, chunk_log2, kind_code, length)
-    encoded = take(length)
-    header = read_header(kind, encoded)
+    fixed, header, chunk_log2, flags = _read_fixed(take_some)
     salt, commit = take(_SALT_BYTES), take(_COMMIT_BYTES)
     slots, block = read_slots(take)
     detached = bool(flags & _DETACHED)
@@ -244,12 +245,26 @@ def _read_preamble(take_some: Callable[[int], bytes]) -> Preamble:
         chunk_log2=chunk_log2,
         detached=detached,
         empty=bool(flags & _EMPTY),
-        fixed=head + encoded,
+        fixed=fixed,
         salt=salt,
         commit=commit,
         slot_bytes=block,
         slots_mac=take(_MAC_BYTES),
     )
+
+
+def _read_fixed(take_some: Callable[[int], bytes]) -> tuple[bytes, Header, int, int]:
+    head = take_some(_FIXED.size)
+    if head[: len(MAGIC)] != MAGIC:
+        raise EnvelopeError(Defect.NOT_SEALED, "The object is not sealed: it does not begin with MCE1")
+    if len(head) != _FIXED.size:
+        raise EnvelopeError(Defect.TRUNCATED, "The object ends before its body")
+    _, flags, suite, chunk_log2, kind_code, length = _FIXED.unpack(head)
+    kind = _check_fixed(flags, suite, chunk_log2, kind_code, length)
+    encoded = take_some(length)
+    if len(encoded) != length:
+        raise EnvelopeError(Defect.TRUNCATED, "The object ends within its header")
+    return head + encoded, read_header(kind, encoded), chunk_log2, flags
 
 
 def _check_fixed(flags: int, suite: int, chunk_log2: int, kind: int, length: int) -> Kind:
@@ -333,6 +348,7 @@ __all__ = [
     "hkdf_sha512",
     "open_sealed",
     "open_stream",
+    "read_header_of",
     "read_preamble",
     "replace_slots",
     "seal",
