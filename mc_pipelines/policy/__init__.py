@@ -1,1 +1,1 @@
-"""Policy change safety: guard, replay, gates, the rollout controller and bundles."""
+"""Changing policy safely: guard, bundles, paired evidence, gates, and the rollout controller."""

@@ -1,0 +1,275 @@
+"""The rollout controller: reads evidence, judges, and writes a transition with all that belongs to it.
+
+One transaction holds the rollout's new state, the transition, the pointer's move and the audit leaf: a
+crash before the commit leaves nothing, a retry after it finds the rollout already moved. Two controllers
+cannot both move a rollout: its row is locked, its sequence compared, and (rollout, sequence) is a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from mc_pipelines.attest import log as audit_log
+from mc_pipelines.foundation.canonical import canonical_json
+from mc_pipelines.foundation.clock import Clock, as_utc
+from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.errors import ConflictError, NotFoundError
+from mc_pipelines.foundation.ids import Digest, uuid7
+from mc_pipelines.policy import rollout as machine
+from mc_pipelines.policy.evidence import Pair, Widening, count
+from mc_pipelines.policy.gates import Bounds, Counts, Gate, judge
+from mc_pipelines.policy.pointers import activate_first, after_move, get_pointer, swap
+from mc_pipelines.policy.records import evidence, rollouts, transitions
+from mc_pipelines.policy.rollout import ACTIVE, DEFAULT_STEPS, Phase, Rollout, Step, Transition
+
+BudgetSource = Callable[[Connection, Rollout], bool | None]
+"""Tells whether the error budget is stable; None = unknown, which holds the rollout."""
+Change = Callable[[Rollout, datetime], tuple[Rollout, Transition] | None]
+
+
+def start_rollout(
+    connection: Connection,
+    *,
+    pack: str,
+    baseline: Digest,
+    challenger: Digest,
+    by: str,
+    now: datetime,
+    cohort: str = "all",
+    steps: tuple[Step, ...] = DEFAULT_STEPS,
+    declared: tuple[Widening, ...] = (),
+) -> Rollout:
+    """Begin a rollout; asked again for the same challenger while it runs, return the one there is.
+
+    Raises:
+        ConflictError: another rollout of the pack is under way, or ``baseline`` is not what decides now.
+        InputError: the plan is malformed, or both revisions are the same.
+    """
+    running = active_rollout(connection, pack, cohort)
+    if running is not None:
+        if running.challenger == challenger:
+            return running
+        raise ConflictError("Another rollout of this pack is under way", field="pack", value=pack, mend="abort it")
+    activate_first(connection, pack, baseline, now=now, cohort=cohort)
+    pointer = get_pointer(connection, pack, cohort)
+    if pointer is None or pointer.active != baseline:
+        raise ConflictError("The baseline is not what decides now", field="baseline", value=baseline)
+    begun, transition = machine.start(
+        rollout_id=uuid7(now), pack=pack, baseline=baseline, challenger=challenger, now=now, by=by,
+        cohort=cohort, steps=steps, declared=declared,
+    )  # fmt: skip
+    inserted = connection.execute(insert(rollouts).values(_row(begun)).on_conflict_do_nothing())
+    if inserted.rowcount != 1:
+        raise ConflictError("Another rollout of this pack began at the same moment", field="pack", value=pack)
+    _record(connection, begun, transition)
+    return begun
+
+
+def record_window(connection: Connection, rollout: Rollout, window_start: datetime, pairs: Iterable[Pair]) -> None:
+    """Add the pairs of one closed window to the evidence of the rollout's step; a second time changes nothing."""
+    rows = [
+        {
+            "rollout_id": rollout.rollout_id,
+            "step": rollout.step,
+            "window_start": as_utc(window_start, field="window_start"),
+            "tenant": tenant,
+        }
+        | asdict(counts)
+        for tenant, counts in sorted(count(pairs, rollout.declared).items())
+    ]
+    if rows:
+        connection.execute(insert(evidence).on_conflict_do_nothing(), rows)
+
+
+def counts_of(connection: Connection, rollout: Rollout) -> dict[str, Counts]:
+    """Return the evidence of the rollout's step, by tenant."""
+    names = tuple(asdict(Counts()))
+    query = (
+        select(evidence.c.tenant, *(func.sum(evidence.c[name]).label(name) for name in names))
+        .where(evidence.c.rollout_id == rollout.rollout_id, evidence.c.step == rollout.step)
+        .group_by(evidence.c.tenant)
+    )
+    return {
+        row["tenant"]: Counts(**{name: int(row[name]) for name in names})
+        for row in connection.execute(query).mappings()
+    }
+
+
+def gate_of(
+    connection: Connection, rollout: Rollout, *, budget_stable: bool | None, bounds: Bounds | None = None
+) -> Gate:
+    """Judge a rollout's step as it stands."""
+    return judge(counts_of(connection, rollout), bounds=bounds or Bounds(), budget_stable=budget_stable)
+
+
+def tick(database: Database, clock: Clock, *, budget: BudgetSource, bounds: Bounds | None = None) -> list[Transition]:
+    """Judge every active rollout once and move those whose gate says so; return what moved.
+
+    Safe to run anywhere, at any time, by any number of controllers: a rollout that another one is
+    working on is skipped.
+    """
+    with database.begin() as connection:
+        active = select(rollouts.c.rollout_id).where(rollouts.c.phase.in_([phase.value for phase in ACTIVE]))
+        ids = list(connection.execute(active.order_by(rollouts.c.rollout_id)).scalars())
+    moved = []
+    for rollout_id in ids:
+        with database.begin() as connection:
+            rollout = _locked(connection, rollout_id, skip=True)
+            if rollout is None:
+                continue
+            gate = gate_of(connection, rollout, budget_stable=budget(connection, rollout), bounds=bounds)
+            changed = machine.decide(rollout, gate, clock.now())
+            if changed is not None:
+                _apply(connection, rollout, *changed)
+                moved.append(changed[1])
+    return moved
+
+
+def change(connection: Connection, rollout_id: UUID, now: datetime, how: Change) -> Rollout:
+    """Apply a person's change (hold, resume, abort) and return the rollout as it then stands.
+
+    Raises:
+        NotFoundError: there is no such rollout.
+        ConflictError: it has ended.
+    """
+    rollout = _locked(connection, rollout_id, skip=False)
+    if rollout is None:
+        raise NotFoundError("No such rollout", field="rollout", value=str(rollout_id), mend="`mc rollout ls`")
+    changed = how(rollout, now)
+    if changed is None:
+        return rollout
+    _apply(connection, rollout, *changed)
+    return changed[0]
+
+
+def hold_rollout(
+    connection: Connection, rollout_id: UUID, *, held: bool, reason: str, by: str, now: datetime
+) -> Rollout:
+    """Hold a rollout by hand, or let it go on; see :func:`change`."""
+    return change(connection, rollout_id, now, lambda it, at: machine.hold(it, held=held, reason=reason, by=by, now=at))
+
+
+def abort_rollout(connection: Connection, rollout_id: UUID, *, reason: str, by: str, now: datetime) -> Rollout:
+    """Abort a rollout by hand: every tenant has the old pack back with the commit; see :func:`change`."""
+    return change(connection, rollout_id, now, lambda it, at: machine.abort(it, reason=reason, by=by, now=at))
+
+
+def active_rollout(connection: Connection, pack: str, cohort: str = "all") -> Rollout | None:
+    """Return the rollout of a pack that is under way, or None."""
+    query = select(rollouts).where(
+        rollouts.c.pack == pack,
+        rollouts.c.cohort == cohort,
+        rollouts.c.phase.in_([phase.value for phase in ACTIVE]),
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _rollout(dict(row))
+
+
+def get_rollout(connection: Connection, rollout_id: UUID) -> Rollout:
+    """Return a rollout.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    row = connection.execute(select(rollouts).where(rollouts.c.rollout_id == rollout_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFoundError("No such rollout", field="rollout", value=str(rollout_id), mend="`mc rollout ls`")
+    return _rollout(dict(row))
+
+
+def list_rollouts(connection: Connection) -> list[Rollout]:
+    """Return all rollouts, newest first."""
+    query = select(rollouts).order_by(rollouts.c.rollout_id.desc())
+    return [_rollout(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def history(connection: Connection, rollout_id: UUID) -> list[dict[str, Any]]:
+    """Return the documents of a rollout's transitions, in order."""
+    query = select(transitions.c.document).where(transitions.c.rollout_id == rollout_id)
+    return list(connection.execute(query.order_by(transitions.c.sequence)).scalars())
+
+
+def _locked(connection: Connection, rollout_id: UUID, *, skip: bool) -> Rollout | None:
+    query = select(rollouts).where(rollouts.c.rollout_id == rollout_id).with_for_update(skip_locked=skip)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _rollout(dict(row))
+
+
+def _apply(connection: Connection, before: Rollout, after: Rollout, transition: Transition) -> None:
+    changed = connection.execute(
+        update(rollouts)
+        .where(rollouts.c.rollout_id == before.rollout_id, rollouts.c.sequence == before.sequence)
+        .values(
+            step=after.step,
+            phase=after.phase.value,
+            held=after.held,
+            step_started_at=after.step_started_at,
+            sequence=after.sequence,
+        )
+    )
+    if changed.rowcount != 1:
+        raise ConflictError(
+            "The rollout was moved by another controller", field="rollout", value=str(before.rollout_id)
+        )
+    _record(connection, after, transition)
+
+
+def _record(connection: Connection, after: Rollout, transition: Transition) -> None:
+    document = transition.document()
+    connection.execute(
+        insert(transitions).values(
+            rollout_id=transition.rollout_id,
+            sequence=transition.sequence,
+            act=transition.act.value,
+            at=transition.at,
+            document=document,
+        )
+    )
+    pointer = get_pointer(connection, after.pack, after.cohort)
+    if pointer is None:
+        raise ConflictError("The pack has no pointer", field="pack", value=after.pack)
+    swap(connection, pointer, after_move(pointer, after, now=transition.at))
+    audit_log.append(
+        connection,
+        act=f"policy.rollout-{transition.act.value}",
+        subject=f"policy-rollout/{transition.rollout_id}",
+        content=canonical_json(document),
+        at=transition.at,
+    )
+
+
+def _row(rollout: Rollout) -> dict[str, Any]:
+    steps = [
+        {"phase": step.phase.value, "percent": step.percent, "deadline_seconds": int(step.deadline.total_seconds())}
+        for step in rollout.steps
+    ]
+    return {
+        "rollout_id": rollout.rollout_id,
+        "pack": rollout.pack,
+        "cohort": rollout.cohort,
+        "baseline": rollout.baseline,
+        "challenger": rollout.challenger,
+        "steps": steps,
+        "declared": [asdict(widening) for widening in rollout.declared],
+        "step": rollout.step,
+        "phase": rollout.phase.value,
+        "held": rollout.held,
+        "step_started_at": rollout.step_started_at,
+        "sequence": rollout.sequence,
+    }
+
+
+def _rollout(row: dict[str, Any]) -> Rollout:
+    steps = tuple(
+        Step(Phase(step["phase"]), step["percent"], timedelta(seconds=step["deadline_seconds"]))
+        for step in row["steps"]
+    )
+    declared = tuple(Widening(**widening) for widening in row["declared"])
+    return Rollout(**(row | {"steps": steps, "declared": declared, "phase": Phase(row["phase"])}))
