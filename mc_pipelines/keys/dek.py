@@ -190,8 +190,9 @@ class DataKeys:
                 expires_at=now + MAX_AGE,
             )
             .on_conflict_do_nothing()
-        )
-        if made.rowcount:
+            .returning(keys.c.dek_id)
+        ).scalar()
+        if made is not None:
             connection.execute(
                 insert(slots).values(
                     dek_id=dek_id,

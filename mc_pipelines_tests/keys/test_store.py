@@ -216,6 +216,8 @@ def test_many_first_writers_make_one_data_key(fresh: Opener, database: TestDatab
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda n: put(stores[n], f"receipts/acme/a-{n}", object_id=f"a-{n}"), range(6)))
     assert [row["epoch"] for row in rows(database)] == [1]
+    with database.app.begin() as connection:
+        assert len(connection.execute(select(data_encryption_key_slot)).all()) == 1
 
 
 def test_a_disabled_key_is_dropped_from_every_cache_at_once(
