@@ -65,8 +65,8 @@ def start_rollout(
         rollout_id=uuid7(now), pack=pack, baseline=baseline, challenger=challenger, now=now, by=by,
         cohort=cohort, steps=steps, declared=declared,
     )  # fmt: skip
-    inserted = connection.execute(insert(rollouts).values(_row(begun)).on_conflict_do_nothing())
-    if inserted.rowcount != 1:
+    insertion = insert(rollouts).values(_row(begun)).on_conflict_do_nothing().returning(rollouts.c.rollout_id)
+    if connection.execute(insertion).one_or_none() is None:
         raise ConflictError("Another rollout of this pack began at the same moment", field="pack", value=pack)
     _record(connection, begun, transition)
     return begun

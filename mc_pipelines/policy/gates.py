@@ -30,6 +30,9 @@ SLOW_GRID = (1.5, 2.0, 3.0, 5.0, 10.0)
 SPIKE_STAKES = (0.05, 0.1, 0.2, 0.3, 0.45)
 """Stakes of the deny-spike test, each below 1/2 so that no decision can ruin the bet."""
 
+_HIGHEST_RATE = 0.99
+"""Alternatives above it are bet on at it: a rate of 1 would be ruined by the first miss."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -118,9 +121,9 @@ def log_ratio_process(trials: int, hits: int, bound: Fraction, grid: Sequence[fl
     null = float(bound)
     terms = []
     for multiple in grid:
-        rate = multiple * null
+        rate = min(multiple * null, _HIGHEST_RATE)
         misses = (trials - hits) * (math.log1p(-rate) - math.log1p(-null))
-        won = hits * math.log(multiple) if multiple else (-math.inf if hits else 0.0)
+        won = hits * math.log(rate / null) if rate else (-math.inf if hits else 0.0)
         terms.append(won + misses)
     return log_mixture(terms)
 
