@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mc_pipelines.attest.key_history import KeyRecord, KeyStatus, load_history, record_key
 from mc_pipelines.attest.signer import Signer, thumbprint
-from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.clock import Clock, SystemClock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import KeyId
 from mc_pipelines.keys.provider import SIGNER_KEY, KeyProvider, KeyUse
@@ -34,7 +34,7 @@ class KeyringSigner:
         return self._provider.sign(self.ref, data)
 
 
-def active_signer(database: Database, keyring: KeyProvider, clock: Clock) -> Signer:
+def active_signer(database: Database, keyring: KeyProvider, clock: Clock | None = None) -> Signer:
     """Return the service's signer: the primary version of its signing key, which verifiers know.
 
     The first call makes the key and enters it in the key history. Ask again rather than keep the signer for long:
@@ -43,7 +43,7 @@ def active_signer(database: Database, keyring: KeyProvider, clock: Clock) -> Sig
     signer = KeyringSigner(keyring, keyring.create(SIGNER_KEY, KeyUse.SIGN).ref)
     with database.begin() as connection:
         if all(one.key_id != signer.key_id for one in load_history(connection)):
-            now = clock.now()
+            now = (clock or SystemClock()).now()
             record_key(
                 connection, KeyRecord(signer.key_id, signer.public_key_pem, now, status=KeyStatus.ACTIVE), now=now
             )
