@@ -37,12 +37,14 @@ def verify(
     from mc_pipelines.attest.verify import verify_file
 
     _register()
-    believed = Trust.from_json(_trust_path(file, trust).read_bytes())
+    trust_file = _trust_path(file, trust)
+    believed = Trust.from_json(trust_file.read_bytes())
     report = verify_file(file, believed, artifact=None if artifact is None else artifact.read_bytes())
     if json:
-        print_json(report.to_document())
+        print_json(report.to_document() | {"trust": trust_file})
     else:
         print(f"{file}: {report.kind}: {'verified' if report.ok else 'NOT VERIFIED'}")
+        print(f"  believing: {trust_file}, version {believed.version}, {len(believed.keys)} keys")
         for heading, sentences in (
             ("proved", report.proved),
             ("not proved", report.not_proved),

@@ -1,0 +1,80 @@
+"""Keyless sigstore bundles (a short-lived certificate names the signer), verified offline by sigstore-python."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mc_pipelines.attest.bundle import parse_bundle
+from mc_pipelines.foundation.errors import InputError, VerificationError
+
+if TYPE_CHECKING:
+    from sigstore.verify import Verifier
+
+
+def verify_keyless(
+    content: bytes,
+    *,
+    identity: str,
+    issuer: str,
+    artifact: bytes | None = None,
+    trusted_root: bytes | None = None,
+) -> None:
+    """Check a keyless bundle against the identity that must have signed it; opens no connection.
+
+    Args:
+        content: the bundle.
+        identity: the subject alternative name that the certificate must carry.
+        issuer: the OIDC issuer that must have vouched for it.
+        artifact: what a message signature signs; an envelope needs none.
+        trusted_root: a sigstore trusted root in JSON; default: the public instance's, as installed with sigstore.
+
+    Raises:
+        InputError: no bundle, no trusted root, or the artifact is missing.
+        VerificationError: certificate, log entry, time, identity or signature does not hold; also for entry types that
+            sigstore-python does not support (such as ``intoto`` 0.0.2).
+    """
+    from sigstore.errors import Error
+    from sigstore.models import Bundle, InvalidBundle
+    from sigstore.verify.policy import Identity
+
+    if not identity or not issuer:
+        raise InputError("A keyless signature means nothing without the identity expected", field="identity")
+    try:
+        bundle = Bundle.from_json(content)
+    except (InvalidBundle, ValueError) as error:
+        raise InputError(f"Not a complete sigstore bundle: {_line(error)}", field="bundle") from error
+    enveloped = parse_bundle(content).envelope is not None
+    verifier = _verifier(trusted_root)
+    policy = Identity(identity=identity, issuer=issuer)
+    try:
+        if enveloped:
+            verifier.verify_dsse(bundle, policy)
+        elif artifact is None:
+            raise InputError("The signed artifact is needed", field="artifact", mend="give the file that was signed")
+        else:
+            verifier.verify_artifact(artifact, bundle, policy)
+    except Error as error:
+        raise VerificationError(f"The keyless bundle does not hold: {_line(error)}", field="bundle") from error
+
+
+def _verifier(trusted_root: bytes | None) -> Verifier:
+    from sigstore.errors import Error
+    from sigstore.models import TrustedRoot
+    from sigstore.verify import Verifier
+
+    if trusted_root is None:
+        return Verifier.production(offline=True)
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:  # the library reads trusted roots from files only
+        file.write(trusted_root)
+        file.flush()
+        try:
+            return Verifier(trusted_root=TrustedRoot.from_file(str(Path(file.name))))
+        except (Error, ValueError) as error:
+            raise InputError(f"Not a trusted root: {_line(error)}", field="trusted root") from error
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
