@@ -1,0 +1,147 @@
+"""Opens settings into live objects; the only place that wires rooms together.
+
+The command line, the HTTP API and the Dagster definitions all begin here, so that each refuses the same
+things: an incomplete configuration, a local stand-in in production, a server that is too old, a role that is
+too mighty, a schema that is older or newer than the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mc_pipelines.foundation.clock import Clock, SystemClock
+from mc_pipelines.foundation.database import Database, normalise_url
+from mc_pipelines.foundation.embedded import ensure_running
+from mc_pipelines.foundation.errors import ConfigurationError
+from mc_pipelines.foundation.object_store import ObjectStore, open_object_store
+from mc_pipelines.foundation.profile import refuse_local_defaults
+from mc_pipelines.foundation.server import look, refuse_old, refuse_unsuitable
+from mc_pipelines.foundation.settings import Profile, Settings, load_settings
+from mc_pipelines.migrations.chain import CHAIN
+
+if TYPE_CHECKING:
+    from mc_pipelines.attest.signer import Signer
+    from mc_pipelines.keys.provider import KeyProvider
+    from mc_pipelines.keys.store import EncryptedObjectStore
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command, a request or a run works with."""
+
+    settings: Settings
+    database: Database
+    """As mc_app."""
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def object_store(self) -> ObjectStore:
+        """The plain store: facts, models and graph generations; never receipts or logs."""
+        return open_object_store(object_store_url(self.settings))
+
+    @cached_property
+    def keyring(self) -> KeyProvider:
+        """The provider of keys: the local sealed keyring, or what the settings name."""
+        from mc_pipelines.keys.providers.local import LocalKeyring
+
+        secret = self.settings.keyring_passphrase
+        return LocalKeyring(
+            self.settings.home_path / "keys" / "keyring",
+            passphrase=None if secret is None else secret.get_secret_value().encode(),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def encrypted_store(self) -> EncryptedObjectStore:
+        """The store of receipts and logs."""
+        from mc_pipelines.keys.store import EncryptedObjectStore
+
+        return EncryptedObjectStore(self.object_store, self.keyring, self.database, clock=self.clock)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """The service's own signing key, at its newest version."""
+        from mc_pipelines.keys.signers import active_signer
+
+        return active_signer(self.database, self.keyring)
+
+
+def object_store_url(settings: Settings) -> str:
+    """Return the URL of the object store: the one given, or a folder in MC_HOME."""
+    return settings.object_store_url or (settings.home_path / "objects").as_uri()
+
+
+def open_context(settings: Settings | None = None, *, clock: Clock | None = None) -> Context:
+    """Open everything a command needs; start, bootstrap and upgrade the embedded server where that is used.
+
+    Raises:
+        ConfigurationError: the settings, the role, the server or its schema are refused; the mend is named.
+        UnavailableError: the database does not answer.
+    """
+    settings = settings or load_settings()
+    refuse_local_defaults(settings)
+    context = Context(settings, open_database(settings), clock or SystemClock())
+    if settings.profile is Profile.PRODUCTION:
+        _refuse_demo_people(context.database)
+    return context
+
+
+def open_database(settings: Settings) -> Database:
+    """Open our records as mc_app, at the revision of this code.
+
+    Raises:
+        ConfigurationError: the server, the role or the schema is refused.
+        UnavailableError: the database does not answer.
+    """
+    if settings.database_url is not None:
+        url = normalise_url(settings.database_url.get_secret_value())
+        owner_url = None if settings.database_admin_url is None else settings.database_admin_url.get_secret_value()
+    else:
+        urls = ensure_running(settings)
+        url, owner_url = urls.app, urls.owner
+    database = Database(url)
+    facts = look(database)
+    refuse_unsuitable(facts, database)
+    if facts.revision != CHAIN[-1]:
+        _reach_head(settings, facts.revision, owner_url)
+    return database
+
+
+def _reach_head(settings: Settings, revision: str | None, owner_url: str | None) -> None:
+    if revision is not None and revision not in CHAIN:
+        raise ConfigurationError(
+            "The schema of the database is newer than this code",
+            field="revision",
+            value=revision,
+            mend=f"install the release that made it; this one knows revisions up to {CHAIN[-1]}",
+        )
+    if settings.profile is Profile.PRODUCTION or owner_url is None:
+        raise ConfigurationError(
+            f"The schema of the database is behind this code, which needs {CHAIN[-1]}",
+            field="revision",
+            value=revision or "none",
+            mend="run `mc db upgrade` with MC_DATABASE_ADMIN_URL set to the owner's URL",
+        )
+    from mc_pipelines.migrations.upgrade import upgrade
+
+    owner = Database(owner_url)
+    try:
+        refuse_old(look(owner), owner)
+        upgrade(owner)
+    finally:
+        owner.dispose()
+
+
+def _refuse_demo_people(database: Database) -> None:
+    from mc_pipelines.foundation.tenants import has_demo_people
+
+    with database.begin() as connection:
+        if has_demo_people(connection):
+            raise ConfigurationError(
+                "The production profile refuses people made by the demo",
+                field="person.demo",
+                value="true",
+                mend="use a database in which `mc demo` never ran",
+            )
