@@ -1,0 +1,345 @@
+"""Writing to the log: a document's claims enter whole and once, or not at all.
+
+A batch is one transaction. It locks the tenant's head, so that documents commit in the order of their seq;
+rows travel by binary COPY into temporary tables (COPY into a table under row-level security is refused by
+PostgreSQL, rightly) and from there by one INSERT each, past the policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+from sqlalchemy import Connection, text
+
+from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.errors import ForbiddenError
+from mc_pipelines.foundation.ids import Digest, TenantId
+from mc_pipelines.provenance import closing
+from mc_pipelines.provenance.identity import node_key
+from mc_pipelines.provenance.labels import pack_label
+from mc_pipelines.provenance.model import KIND_CODE, PUBLIC, TYPE_CODE, Claims, EdgeType, Node, validate
+from mc_pipelines.provenance.records import TYPE_MENTIONS
+
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
+_COPY_TRAILER = b"\xff\xff"
+# One binary COPY tuple: field count, then length and value of each field; all big-endian.
+_CLAIM_ROW = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("seq_length", ">i4"),
+        ("seq", ">i8"),
+        ("ordinal_length", ">i4"),
+        ("ordinal", ">i4"),
+        ("source_length", ">i4"),
+        ("source", "V16"),
+        ("target_length", ">i4"),
+        ("target", "V16"),
+        ("type_length", ">i4"),
+        ("type", ">i2"),
+    ]
+)
+_STAGING = """
+create temporary table if not exists staged_nodes
+    (seq bigint, node uuid, id text, kind smallint, stub boolean, label text, attributes jsonb) on commit delete rows;
+create temporary table if not exists staged_claims
+    (seq bigint, ordinal integer, source uuid, target uuid, type smallint) on commit delete rows
+"""
+_INSERT_NODES = """
+insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes)
+select :tenant, node, id, kind, stub, seq, label, attributes from (
+    select distinct on (node) * from staged_nodes order by node, stub, seq
+) as first
+on conflict (tenant, node) do update
+    set kind = excluded.kind, stub = false, changed_seq = excluded.changed_seq, label = excluded.label,
+        attributes = excluded.attributes
+    where known.stub and not excluded.stub
+"""
+_INSERT_CLAIMS = """
+insert into provenance_claims (recorded_on, tenant, seq, ordinal, source, target, type)
+select :day, :tenant, seq, ordinal, source, target, type from staged_claims
+"""
+_INSERT_DOCUMENT = text("""
+insert into provenance_documents (tenant, seq, digest, name, format, recorded_at, valid_from, valid_to, series,
+    version, label, prunable, verification, remarks, nodes, edges)
+values (:tenant, :seq, :digest, :name, :format, :recorded_at, :valid_from, :valid_to, :series,
+    :version, :label, :prunable, cast(:verification as jsonb), cast(:remarks as jsonb), :nodes, :edges)
+""")
+_KNOWN = text(
+    "select digest, seq, nodes, edges from provenance_documents where tenant = :tenant and digest = any(:all)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What became of one document.
+
+    Attributes:
+        document: its digest.
+        status: ``accepted`` (now recorded), ``known`` (was recorded before; nothing changed) or ``refused``.
+        reason: why it was refused.
+        seq: the event that recorded it; pass it as ``min_seq`` to read your own write.
+        nodes: distinct nodes it names.
+        edges: distinct edges it claims.
+        verification: our verdict on its signatures.
+        remarks: what was odd in it.
+    """
+
+    document: Digest
+    status: str
+    reason: str | None
+    seq: int | None
+    nodes: int
+    edges: int
+    verification: str
+    remarks: tuple[str, ...]
+
+
+def ingest_claims(
+    database: Database, tenant: TenantId, claims: Claims, *, clock: Clock, operator: bool = False
+) -> IngestResult:
+    """Record one document's claims for ``tenant``; the same document again changes nothing.
+
+    Args:
+        database: the log, as the application role.
+        tenant: from the caller's verified credential, never from the document.
+        claims: what the document says; a refused one is answered and not recorded.
+        clock: tells when we learnt it.
+        operator: whether the caller may write the shared partition.
+
+    Raises:
+        ForbiddenError: a tenant tries to write the shared partition.
+        InputError: malformed claims (see :func:`mc_pipelines.provenance.model.validate`).
+    """
+    return ingest_many(database, tenant, [claims], clock=clock, operator=operator)[0]
+
+
+def ingest_many(
+    database: Database, tenant: TenantId, batch: Sequence[Claims], *, clock: Clock, operator: bool = False
+) -> list[IngestResult]:
+    """Record a batch of documents in one transaction; see :func:`ingest_claims`."""
+    if tenant == PUBLIC and not operator:
+        raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
+    for claims in batch:
+        validate(claims)
+    accepted = {claims.document: claims for claims in reversed(batch) if claims.refused is None}
+    if not accepted:
+        return [_refusal(claims) for claims in batch]
+    with database.begin(tenant=tenant) as connection:
+        head = lock_head(connection, tenant)
+        known = _known(connection, tenant, accepted)
+        fresh = [
+            claims
+            for claims in dict.fromkeys(claims.document for claims in batch)
+            if claims in accepted and claims not in known
+        ]
+        rows = [_Rows.of(accepted[document], head + 1 + position) for position, document in enumerate(fresh)]
+        if rows:
+            _write(connection, tenant, rows, clock.now())
+            move_head(connection, tenant, head + len(rows))
+    written = {row.claims.document: row for row in rows}
+    return _answers(batch, written, known)
+
+
+def lock_head(connection: Connection, tenant: TenantId) -> int:
+    """Lock the tenant's head until the transaction ends and return its last seq."""
+    connection.execute(
+        text("insert into provenance_heads (tenant, seq) values (:tenant, 0) on conflict do nothing"),
+        {"tenant": tenant},
+    )
+    found = connection.execute(
+        text("select seq from provenance_heads where tenant = :tenant for update"), {"tenant": tenant}
+    )
+    return int(found.scalar_one())
+
+
+def move_head(connection: Connection, tenant: TenantId, seq: int) -> None:
+    """Set the tenant's last seq; the caller holds the lock of :func:`lock_head`."""
+    connection.execute(
+        text("update provenance_heads set seq = :seq where tenant = :tenant"), {"tenant": tenant, "seq": seq}
+    )
+
+
+def head_of(connection: Connection, tenant: TenantId) -> int:
+    """Return the tenant's last committed seq; 0 where there is nothing."""
+    found = connection.execute(
+        text("select seq from provenance_heads where tenant = :tenant"), {"tenant": tenant}
+    ).scalar()
+    return int(found or 0)
+
+
+def known_tenants(connection: Connection) -> list[TenantId]:
+    """Return every tenant that has a log, the shared partition included."""
+    rows = connection.execute(text("select tenant from provenance_heads order by tenant"))
+    return [TenantId(row.tenant) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A document's claims, deduplicated and in the form in which they travel."""
+
+    claims: Claims
+    seq: int
+    nodes: list[Node]
+    rows: bytes
+    edges: int
+    only_uses: bool
+
+    @classmethod
+    def of(cls, claims: Claims, seq: int) -> _Rows:
+        described: dict[str, Node] = {}
+        for node in claims.nodes:
+            first = described.get(node.id)
+            if first is None or (first.stub and not node.stub):
+                described[node.id] = node
+        position = {identifier: place for place, identifier in enumerate(described)}
+        edges = dict.fromkeys(
+            (position[edge.source], position[edge.target], TYPE_CODE[edge.type])
+            for edge in (*claims.edges, *claims.earned)
+        )
+        ends = {end for source, target, _ in edges for end in (source, target)}
+        alone = [(place, place, TYPE_MENTIONS) for place in range(len(described)) if place not in ends]
+        rows = _claim_rows(seq, b"".join(map(node_key, described)), [*edges, *alone])
+        only_uses = all(code == TYPE_CODE[EdgeType.USES] for _, _, code in edges)
+        return cls(claims, seq, list(described.values()), rows, len(edges), only_uses)
+
+
+def _claim_rows(seq: int, keys: bytes, triples: list[tuple[int, int, int]]) -> bytes:
+    ends = np.array(triples, dtype=np.int64).reshape(-1, 3)
+    every_key = np.frombuffer(keys, dtype="V16")
+    rows = np.empty(len(ends), dtype=_CLAIM_ROW)
+    rows["fields"] = 5
+    for name, width in (("seq", 8), ("ordinal", 4), ("source", 16), ("target", 16), ("type", 2)):
+        rows[f"{name}_length"] = width
+    rows["seq"] = seq
+    rows["ordinal"] = np.arange(len(ends))
+    rows["source"] = every_key[ends[:, 0]]
+    rows["target"] = every_key[ends[:, 1]]
+    rows["type"] = ends[:, 2]
+    return rows.tobytes()
+
+
+def _field(value: bytes | None) -> bytes:
+    return b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") + value
+
+
+def _node_rows(nodes: Iterable[Node], seq: int) -> bytes:
+    head = b"\0\7" + _field(seq.to_bytes(8, "big"))
+    parts = []
+    for node in nodes:
+        label = None if node.label is None else node.label.replace("\0", "").encode(errors="replace")[:4000]
+        attributes = None if node.attributes is None else b"\1" + orjson.dumps(node.attributes)
+        parts.append(
+            b"%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b"
+            % (
+                head,
+                node_key(node.id),
+                _field(node.id.encode()),
+                KIND_CODE[node.kind],
+                node.stub,
+                _field(label and label.decode(errors="ignore").encode()),
+                _field(attributes),
+            )
+        )
+    return b"".join(parts)
+
+
+def _write(connection: Connection, tenant: TenantId, rows: list[_Rows], now: datetime) -> None:
+    for statement in _STAGING.split(";"):
+        connection.execute(text(statement))
+    _copy(connection, "staged_nodes", (_node_rows(row.nodes, row.seq) for row in rows))
+    _copy(connection, "staged_claims", (row.rows for row in rows))
+    day: date = now.date()
+    connection.execute(text("select mc_provenance_partition(:day)"), {"day": day})
+    connection.execute(text(_INSERT_NODES), {"tenant": tenant})
+    connection.execute(text(_INSERT_CLAIMS), {"tenant": tenant, "day": day})
+    connection.execute(_INSERT_DOCUMENT, [_document(tenant, row, now) for row in rows])
+    _write_aliases(connection, tenant, rows)
+    for row in rows:
+        closing.supersede(connection, tenant, row.claims, row.seq, now=now)
+
+
+def _write_aliases(connection: Connection, tenant: TenantId, rows: list[_Rows]) -> None:
+    pairs = [
+        {"tenant": tenant, "seq": row.seq, "first": node_key(alias.first).hex(), "second": node_key(alias.second).hex()}
+        for row in rows
+        for alias in row.claims.aliases
+    ]
+    if pairs:
+        connection.execute(
+            text(
+                "insert into provenance_aliases (tenant, seq, first, second) values"
+                " (:tenant, :seq, cast(:first as uuid), cast(:second as uuid)) on conflict do nothing"
+            ),
+            pairs,
+        )
+
+
+def _copy(connection: Connection, table: str, chunks: Iterable[bytes]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"copy {table} from stdin (format binary)") as copy:
+        copy.write(_COPY_HEADER)
+        for chunk in chunks:
+            copy.write(chunk)
+        copy.write(_COPY_TRAILER)
+
+
+def _document(tenant: TenantId, row: _Rows, now: datetime) -> dict[str, Any]:
+    claims = row.claims
+    return {
+        "tenant": tenant,
+        "seq": row.seq,
+        "digest": claims.document,
+        "name": claims.name.replace("\0", ""),
+        "format": claims.format,
+        "recorded_at": now,
+        "valid_from": claims.valid_from or now,
+        "valid_to": claims.valid_to,
+        "series": claims.series,
+        "version": claims.version,
+        "label": pack_label(claims),
+        "prunable": claims.low_value and row.only_uses,
+        "verification": msgspec.json.encode(claims.verification).decode(),
+        "remarks": orjson.dumps(list(claims.remarks)).decode(),
+        "nodes": len(row.nodes),
+        "edges": row.edges,
+    }
+
+
+def _known(connection: Connection, tenant: TenantId, accepted: dict[Digest, Claims]) -> dict[Digest, Any]:
+    found = connection.execute(_KNOWN, {"tenant": tenant, "all": list(accepted)})
+    return {Digest(row.digest): row for row in found}
+
+
+def _refusal(claims: Claims) -> IngestResult:
+    return IngestResult(
+        claims.document, "refused", claims.refused, None, 0, 0, claims.verification.status, claims.remarks
+    )
+
+
+def _answers(batch: Sequence[Claims], written: dict[Digest, _Rows], known: dict[Digest, Any]) -> list[IngestResult]:
+    answers: list[IngestResult] = []
+    reported: set[Digest] = set()
+    for claims in batch:
+        verdict = claims.verification.status
+        if claims.refused is not None:
+            answers.append(_refusal(claims))
+        elif claims.document in known:
+            old = known[claims.document]
+            answers.append(
+                IngestResult(claims.document, "known", None, old.seq, old.nodes, old.edges, verdict, claims.remarks)
+            )
+        else:
+            row = written[claims.document]
+            status = "known" if claims.document in reported else "accepted"
+            answers.append(
+                IngestResult(claims.document, status, None, row.seq, len(row.nodes), row.edges, verdict, claims.remarks)
+            )
+        reported.add(claims.document)
+    return answers
