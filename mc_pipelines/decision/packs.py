@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -100,18 +101,24 @@ def read_pack(folder: Path) -> Pack:
     modules, tests = read_modules(folder, prefix=name)
     if not modules:
         raise InputError("A folder without a Rego module is no pack", field="pack", value=name)
+    return _pack(name, modules, tests, read_data(folder / "data.json"))
+
+
+def read_pack_files(name: str, files: Mapping[str, bytes]) -> Pack:
+    """Load a pack from its files' contents by path, as a bundle holds them; see :func:`load_pack`."""
+    texts = {path: _decoded(content, path) for path, content in files.items()}
+    data = texts.pop(f"{name}/data.json", "{}")
+    if not _NAME.fullmatch(name) or not texts or not all(re.fullmatch(rf"{name}/.+\.rego", path) for path in texts):
+        raise InputError("Not the files of a pack", field="pack", value=name)
+    return _pack(name, tuple(Module(path, texts[path]) for path in sorted(texts)), (), _object(data))
+
+
+def _pack(name: str, modules: tuple[Module, ...], tests: tuple[Module, ...], data: dict[str, Any]) -> Pack:
     parsed = [parse(module) for module in modules]
     refuse_unportable(parsed, name)
     compile_modules(modules)
-    data = read_data(folder / "data.json")
-    return Pack(
-        name=name,
-        revision=revision_of(modules, name, data),
-        modules=modules,
-        tests=tests,
-        data=data,
-        metadata=_package_metadata(parsed, name),
-    )
+    revision = revision_of(modules, name, data)
+    return Pack(name, revision, modules, tests, data, _package_metadata(parsed, name))
 
 
 def read_modules(folder: Path, *, prefix: str = "") -> tuple[tuple[Module, ...], tuple[Module, ...]]:
@@ -137,8 +144,11 @@ def read_data(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
-    text = _read(path)
-    if not isinstance(parse_json(text, what=path.name), dict):
+    return _object(_read(path))
+
+
+def _object(text: str) -> dict[str, Any]:
+    if not isinstance(parse_json(text, what="data.json"), dict):
         raise InputError("data.json holds no object", field="data", mend="write one JSON object")
     found: dict[str, Any] = json.loads(text)
     return found
@@ -181,10 +191,14 @@ def _package_metadata(modules: list[ParsedModule], name: str) -> dict[str, Any]:
 def _read(path: Path) -> str:
     if path.stat().st_size > _LARGEST_FILE:
         raise InputError(f"A policy file is larger than {_LARGEST_FILE} bytes", field="file", value=path.name)
+    return _decoded(path.read_bytes(), path.name)
+
+
+def _decoded(content: bytes, name: str) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError("A policy file is not UTF-8", field="file", value=path.name) from error
+        raise InputError("A policy file is not UTF-8", field="file", value=name) from error
 
 
 @cache

@@ -25,7 +25,7 @@ from mc_pipelines.foundation.ids import Digest, uuid7
 from mc_pipelines.policy import rollout as machine
 from mc_pipelines.policy.evidence import Pair, Widening, count
 from mc_pipelines.policy.gates import Bounds, Counts, Gate, judge
-from mc_pipelines.policy.pointers import activate_first, after_move, get_pointer, swap
+from mc_pipelines.policy.pointers import Pointer, activate_first, after_move, get_pointer, roll_back, swap
 from mc_pipelines.policy.records import evidence, rollouts, transitions
 from mc_pipelines.policy.rollout import ACTIVE, DEFAULT_STEPS, Phase, Rollout, Step, Transition
 
@@ -159,6 +159,26 @@ def hold_rollout(
 def abort_rollout(connection: Connection, rollout_id: UUID, *, reason: str, by: str, now: datetime) -> Rollout:
     """Abort a rollout by hand: every tenant has the old pack back with the commit; see :func:`change`."""
     return change(connection, rollout_id, now, lambda it, at: machine.abort(it, reason=reason, by=by, now=at))
+
+
+def roll_back_pack(connection: Connection, pack: str, *, by: str, now: datetime, cohort: str = "all") -> Pointer:
+    """Put a pack's last known good revision back and say so in the audit log; see :func:`pointers.roll_back`."""
+    pointer = roll_back(connection, pack, now=now, cohort=cohort)
+    document = {"pack": pack, "cohort": cohort, "active": pointer.active, "version": pointer.version, "by": by}
+    audit_log.append(
+        connection,
+        act="policy.rolled-back",
+        subject=f"policy-pointer/{pack}/{cohort}",
+        content=canonical_json(document),
+        at=now,
+    )
+    return pointer
+
+
+def active_revision(connection: Connection, pack: str, cohort: str = "all") -> Digest | None:
+    """Return the revision that decides for a cohort outside any rollout, or None where none was activated yet."""
+    pointer = get_pointer(connection, pack, cohort)
+    return None if pointer is None else pointer.active
 
 
 def active_rollout(connection: Connection, pack: str, cohort: str = "all") -> Rollout | None:

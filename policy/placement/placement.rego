@@ -34,10 +34,10 @@ named contains {"name": name, "candidate": candidate} if {
 # entrypoint: true
 allow contains entry.name if {
 	some entry in named
-	not entry.name in denied_names
+	not entry.name in refused_names
 }
 
-denied_names := {denial.candidate | some denial in deny}
+refused_names := {denial.candidate | some denial in deny}
 
 # METADATA
 # title: The input lacks a fact
@@ -77,7 +77,7 @@ deny contains refusal(entry.name, "region", why, fix) if {
 		object.get(entry.candidate, "region", "?"),
 		object.get(entry.candidate, "cloud", "?"),
 	])
-	fix := sprintf("choose one of %v, or add the region to policy/placement/data.json", [allowed_names])
+	fix := sprintf("choose one of %v, or add the region to policy/placement/data.json", [region_names])
 }
 
 # METADATA
@@ -194,7 +194,7 @@ cleared(region) if {
 	rank[input.data_class] <= rank[region.data_class]
 }
 
-allowed_names := sort([sprintf("%v/%v", [cloud, region]) |
+region_names := sort([sprintf("%v/%v", [cloud, region]) |
 	some cloud, regions in data.placement.regions
 	some region, _ in regions
 ])
