@@ -102,10 +102,14 @@ def open_database(settings: Settings) -> Database:
         urls = ensure_running(settings)
         url, owner_url = urls.app, urls.owner
     database = Database(url)
-    facts = look(database)
-    refuse_unsuitable(facts, database)
-    if facts.revision != CHAIN[-1]:
-        _reach_head(settings, facts.revision, owner_url)
+    try:
+        facts = look(database)
+        refuse_unsuitable(facts, database)
+        if facts.revision != CHAIN[-1]:
+            _reach_head(settings, facts.revision, owner_url)
+    except BaseException:
+        database.dispose()
+        raise
     return database
 
 
