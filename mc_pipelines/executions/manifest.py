@@ -1,216 +1,191 @@
-"""The manifest: what a tenant publishes to have something run; named by the digest of its canonical JSON."""
+"""The manifest: what to run, for whom, with what, and what must hold around it.
+
+A manifest is content: its name is the sha256 of its canonical JSON (RFC 8785), so the same manifest has the same
+name on every machine. Unknown fields, floats, naive times and malformed digests are refused with the field's name.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
-from mc_pipelines.foundation.canonical import digest_of, parse_json
-from mc_pipelines.foundation.clock import as_utc, parse_utc, rfc3339
+from mc_pipelines.foundation.canonical import canonical_json, parse_json, sha256_digest
+from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import InputError
-from mc_pipelines.foundation.ids import Digest, parse_digest, parse_name
-from mc_pipelines.foundation.money import Money
+from mc_pipelines.foundation.ids import Digest
+from mc_pipelines.foundation.money import minor_unit_exponent
 
-API_VERSION = "maestro-conductor.example/v1"
-_SHOW = "`mc publish --example` prints a manifest that works"
-_MAXIMUM_BYTES = 1 << 20
-
-
-def _name(value: str) -> str:
-    return parse_name(value, field="name")
-
-
-def _digest(value: str) -> str:
-    return parse_digest(value, field="digest")
-
-
-def _moment(value: object) -> datetime:
-    if isinstance(value, datetime):
-        return as_utc(value, field="deadline")
-    return parse_utc(str(value), field="deadline")
-
-
-def _relative(value: str) -> str:
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or value in {"", "."}:
-        raise InputError("A path leaves the working folder", field="path", value=value)
-    return value
-
-
-def _number(value: object) -> object:
-    return float(value) if isinstance(value, Decimal) else value
-
-
-Name = Annotated[str, AfterValidator(_name)]
-DigestText = Annotated[str, AfterValidator(_digest)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-FeatureValue = Annotated[float | str, BeforeValidator(_number)]
+MAX_MANIFEST_BYTES = 256 << 10
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+_NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}){0,7}")
+_MEND = "docs/reference/manifest.md shows every field"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Input(_Part):
-    """Something that the command reads, by digest; small text may be carried in the manifest itself."""
-
-    path: Annotated[str, AfterValidator(_relative)]
-    digest: DigestText
-    text: str | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Image(_Part):
-    """A container image, by digest; the local driver runs the command without one."""
+    """A container image, by digest; a tag is not a name of content."""
 
-    name: str
-    digest: DigestText
+    name: str = Field(min_length=1, max_length=255)
+    digest: str = Field(pattern=_DIGEST)
+
+
+class InputFile(_Part):
+    """A file that the command reads in its working folder."""
+
+    path: str
+    digest: str = Field(pattern=_DIGEST)
+
+    @field_validator("path")
+    @classmethod
+    def _relative(cls, path: str) -> str:
+        if not _FILE.fullmatch(path):
+            raise ValueError("a relative path of plain names")
+        return path
 
 
 class Resources(_Part):
-    """What one attempt may use."""
+    """What is allocated, and the bounds that end a run."""
 
-    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
-    memory_bytes: Annotated[int, Field(ge=1 << 24, le=1 << 44)] = 1 << 30
-    wall_seconds: Annotated[int, Field(ge=1, le=86_400 * 7)] = 300
+    cpu_millis: int = Field(1000, ge=1, le=1_024_000)
+    memory_mib: int = Field(512, ge=16, le=4_194_304)
+    wall_seconds: int = Field(60, ge=1, le=7 * 86_400)
+    processes: int = Field(64, ge=1, le=32_768)
 
 
 class Needs(_Part):
-    """Protections that must hold, or the execution does not start."""
+    """What must be enforced around the command; placement denies where it cannot be."""
 
     read_only_root: bool = True
     egress: Literal["none", "open", "ip", "fqdn"] = "none"
 
 
 class Budget(_Part):
-    """The most the tenant wants to spend on it."""
+    """The most that the execution may be expected to cost."""
 
-    amount: str
+    amount: str = Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,3})?$")
     currency: str
 
-    @property
-    def money(self) -> Money:
-        """The budget as money."""
-        return Money.of(self.amount, self.currency)
+    @field_validator("amount", mode="before")
+    @classmethod
+    def _text(cls, amount: object) -> object:
+        if isinstance(amount, int | float | Decimal):
+            raise ValueError("money is never a float: write a decimal string such as 12.40")  # noqa: TRY004 - pydantic
+        return amount
+
+    @field_validator("currency")
+    @classmethod
+    def _known(cls, currency: str) -> str:
+        try:
+            minor_unit_exponent(currency)
+        except InputError as error:
+            raise ValueError(error.detail) from error
+        return currency
 
 
 class Manifest(_Part):
-    """One execution as published."""
+    """One execution as its publisher asks for it."""
 
-    api_version: Literal["maestro-conductor.example/v1"]
-    kind: Literal["Execution"]
-    tenant: Name
-    workflow: str = Field(min_length=1, max_length=200)
-    service: Name = "workflows"
-    command: tuple[str, ...] = Field(min_length=1, max_length=1000)
-    environment: dict[str, str] = Field(default_factory=dict)
+    schema_version: Literal["maestro/manifest/v1"] = "maestro/manifest/v1"
+    tenant: str = Field(pattern=_NAME)
+    workflow: str = Field(pattern=_NAME)
+    service: str = Field("executions", pattern=_NAME)
+    argv: tuple[str, ...] = Field(min_length=1, max_length=1024)
+    environment: dict[str, str] = Field(default_factory=dict, max_length=256)
     image: Image | None = None
-    inputs: tuple[Input, ...] = ()
-    resources: Resources = Resources()
-    needs: Needs = Needs()
-    residency: tuple[str, ...] | None = None
-    data_class: Literal["public", "internal", "confidential", "restricted"] = "internal"
-    deadline: Moment | None = None
+    inputs: tuple[InputFile, ...] = Field((), max_length=1024)
+    resources: Resources = Field(default_factory=Resources)
+    needs: Needs = Field(default_factory=Needs)
+    data_class: Literal["public", "internal", "confidential", "restricted"] | None = None
+    residency: tuple[str, ...] | None = Field(None, min_length=1, max_length=64)
+    deadline: AwareDatetime | None = None
     budget: Budget | None = None
-    features: dict[str, FeatureValue] = Field(default_factory=dict)
-    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
     idempotent: bool = False
+    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
+
+    @field_validator("argv")
+    @classmethod
+    def _arguments(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if not argv[0] or any("\0" in argument for argument in argv):
+            raise ValueError("a command first, and no argument with a zero byte")
+        return argv
+
+    @field_validator("environment")
+    @classmethod
+    def _variables(cls, environment: dict[str, str]) -> dict[str, str]:
+        for name, value in environment.items():
+            if not _VARIABLE.fullmatch(name) or "\0" in value:
+                raise ValueError(f"{name!r} is no variable")
+        return environment
+
+    @field_serializer("deadline")
+    def _utc(self, deadline: datetime | None) -> str | None:
+        return None if deadline is None else rfc3339(deadline.astimezone(UTC))
 
     def document(self) -> dict[str, Any]:
-        """Return the manifest as JSON values, with every default written out."""
-        found = self.model_dump(by_alias=True, exclude_none=True, mode="python")
-        if self.deadline is not None:
-            found["deadline"] = rfc3339(self.deadline)
-        return found
+        """Return the manifest as JSON members; what was left out is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def digest(self) -> Digest:
-        """The digest that names this manifest."""
-        return digest_of(self.document())
+        """The name of the manifest: sha256 of its canonical JSON."""
+        return sha256_digest(canonical_json(self.document()))
 
 
 def parse_manifest(content: bytes) -> Manifest:
     """Read a manifest from JSON.
 
-    Args:
-        content: UTF-8 JSON; a file written by people may be YAML, which the command line turns into JSON.
-
     Raises:
-        InputError: it is no such manifest; names the first field, its value and the mend.
+        InputError: names the field, the value and the mend.
     """
-    if len(content) > _MAXIMUM_BYTES:
-        raise InputError(f"A manifest is larger than {_MAXIMUM_BYTES} bytes", field="manifest", value=len(content))
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise InputError("The manifest is too large", field="manifest", value=len(content), mend="256 KiB at most")
     return manifest_of(parse_json(content, what="manifest"))
 
 
 def manifest_of(document: Any) -> Manifest:
-    """Check a parsed manifest; see :func:`parse_manifest`."""
+    """Read a manifest from parsed JSON.
+
+    Raises:
+        InputError: names the field, the value and the mend.
+    """
+    if not isinstance(document, dict):
+        raise InputError("A manifest is a JSON object", field="manifest", mend=_MEND)
     try:
-        manifest = Manifest.model_validate(_tuples(document))
+        # Through JSON mode, in which lists become tuples and text becomes times, and nothing else is coerced.
+        return Manifest.model_validate_json(_plain_json(document))
     except ValidationError as error:
-        raise _first_fault(error) from error
-    if manifest.budget is not None:
-        _ = manifest.budget.money
-    for each in manifest.inputs:
-        _check_text(each)
-    return manifest
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "manifest"
+        value = first.get("input")
+        shown = value if isinstance(value, str | int | bool) else None
+        raise InputError(_sentence(first["type"], first["msg"]), field=field, value=shown, mend=_MEND) from error
 
 
-EXAMPLE: dict[str, Any] = {
-    "apiVersion": API_VERSION,
-    "kind": "Execution",
-    "tenant": "acme",
-    "workflow": "reports/hello",
-    "command": ["sh", "-c", "echo hello from $(uname -s)"],
-    "resources": {"cpus": 1, "memoryBytes": 268435456, "wallSeconds": 30},
-    "needs": {"readOnlyRoot": True, "egress": "none"},
-    "dataClass": "internal",
-    "features": {"rows": 1000},
-    "idempotencyKey": "hello-1",
-}
+def _sentence(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "Not a field of a manifest"
+    if kind == "missing":
+        return "The manifest lacks a field"
+    if kind == "timezone_aware":
+        return "A time without a zone is ambiguous: write an offset"
+    return message.removeprefix("Value error, ").capitalize()
 
 
-def _tuples(document: Any) -> Any:
-    """Turn JSON's lists into tuples, which strict validation asks for."""
-    if isinstance(document, list):
-        return tuple(_tuples(each) for each in document)
-    if isinstance(document, dict):
-        return {key: _tuples(value) for key, value in document.items()}
-    return document
+def _plain_json(document: dict[str, Any]) -> bytes:
+    import json
 
+    def fraction(value: object) -> object:
+        if isinstance(value, Decimal):
+            return float(value)  # only to be refused by the model, which takes no fraction anywhere
+        raise TypeError(type(value).__name__)
 
-def _check_text(given: Input) -> None:
-    if given.text is None:
-        return
-    from mc_pipelines.foundation.canonical import sha256_digest
-
-    found = sha256_digest(given.text.encode())
-    if found != given.digest:
-        raise InputError(
-            f"The digest is not that of the text, which is {found}",
-            field=f"inputs[{given.path}].digest",
-            value=given.digest,
-            mend="write the digest of the text as it stands",
-        )
-
-
-def _first_fault(error: ValidationError) -> InputError:
-    fault = error.errors()[0]
-    cause = fault.get("ctx", {}).get("error")
-    path = ".".join(str(part) for part in fault["loc"]) or "manifest"
-    if fault["type"] == "extra_forbidden":
-        return InputError("A manifest has no such field", field=path, value=fault["input"], mend=_SHOW)
-    if fault["type"] == "missing":
-        return InputError("A manifest needs this field", field=path, mend=_SHOW)
-    value = fault["input"]
-    if isinstance(value, float | Decimal) and path.startswith("budget"):
-        return InputError(
-            "Money is never a float", field=path, value=str(value), mend='write it as text, such as "12.40"'
-        )
-    detail = cause.detail if isinstance(cause, InputError) else fault["msg"]
-    mend = cause.mend if isinstance(cause, InputError) and cause.mend else _SHOW
-    return InputError(detail, field=path, value=value, mend=mend)
+    return json.dumps(document, default=fraction).encode()

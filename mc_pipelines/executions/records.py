@@ -1,10 +1,11 @@
-"""Tables of executions: the present state of each, and every move it ever made."""
+"""Tables of executions: what was published, what happened to it, and its one receipt. All INSERT-only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,10 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    ForeignKey,
     Identity,
     Index,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -24,12 +25,32 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from mc_pipelines.executions.states import State
 from mc_pipelines.foundation.database import metadata
 from mc_pipelines.foundation.errors import NotFoundError
-from mc_pipelines.foundation.ids import ExecutionId
+from mc_pipelines.foundation.ids import Digest
+
+
+class State(StrEnum):
+    """Where an execution stands; the last five are final."""
+
+    PUBLISHED = "published"
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    PLACED = "placed"
+    RUNNING = "running"
+    UNKNOWN = "unknown"
+    """Its runner's lease expired: the attempt counts no more, and another follows."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    DENIED = "denied"
+
+
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.LOST, State.DENIED})
+_FINAL_SQL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 
 execution = Table(
     "execution",
@@ -38,103 +59,192 @@ execution = Table(
     Column("tenant", Text, nullable=False),
     Column("workflow", Text, nullable=False),
     Column("service", Text, nullable=False),
-    Column("idempotency_key", Text, nullable=False),
     Column("manifest_digest", Text, nullable=False),
     Column("manifest", JSONB, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("reason", Text, nullable=False, server_default=""),
-    Column("fence", BigInteger, nullable=False, server_default="0"),
-    Column("attempt", Integer, nullable=False, server_default="0"),
-    Column("attempt_id", Uuid),
-    Column("cloud", Text),
-    Column("region", Text),
-    Column("placement", JSONB),
-    Column("estimate", JSONB),
-    Column("lease_owner", Text),
-    Column("lease_until", DateTime(timezone=True)),
-    Column("not_before", DateTime(timezone=True)),
+    Column("idempotency_key", Text, nullable=False, comment="as published, else the digest of the manifest"),
     Column("published_at", DateTime(timezone=True), nullable=False),
-    Column("claimed_at", DateTime(timezone=True)),
-    Column("started_at", DateTime(timezone=True)),
-    Column("finished_at", DateTime(timezone=True)),
-    Column("receipt_path", Text),
-    Column("receipt_digest", Text),
     UniqueConstraint("tenant", "idempotency_key"),
-    Index("ix_execution_queue", "published_at", postgresql_where=text("state = 'queued'")),
-    Index("ix_execution_leases", "lease_until", postgresql_where=text("state in ('claimed', 'running')")),
-    Index("ix_execution_tenant_published_at", "tenant", "published_at"),
 )
+Index("ix_execution_published_at", execution.c.published_at)
 
 execution_transition = Table(
     "execution_transition",
     metadata,
     Column("transition_id", BigInteger, Identity(always=True), primary_key=True),
-    Column("execution_id", Uuid, nullable=False),
-    Column("fence", BigInteger, nullable=False),
-    Column("state_before", Text),
-    Column("state_after", Text, nullable=False),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("execution_id", Uuid, ForeignKey("execution.execution_id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False, comment="of the claim that wrote it; only the newest claim may write"),
+    Column("state", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
-    UniqueConstraint("execution_id", "fence", "state_after"),
+    Column("detail", JSONB, nullable=False),
+    UniqueConstraint("execution_id", "attempt", "state"),
+)
+Index(
+    "uq_execution_transition_final",
+    execution_transition.c.execution_id,
+    unique=True,
+    postgresql_where=text(f"state in ({_FINAL_SQL})"),
+)
+
+execution_receipt = Table(
+    "execution_receipt",
+    metadata,
+    Column("execution_id", Uuid, ForeignKey("execution.execution_id"), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("receipt_digest", Text, nullable=False, comment="sha256 of the signed envelope"),
+    Column("path", Text, nullable=False, comment="of the sealed envelope in the object store"),
+    Column("sealed_digest", Text, nullable=False, comment="sha256 of the sealed bytes"),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """One execution as it was published."""
+
+    execution_id: UUID
+    tenant: str
+    workflow: str
+    service: str
+    manifest_digest: Digest
+    manifest: dict[str, Any]
+    idempotency_key: str
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
-    """One move of one execution."""
+    """One step of an execution."""
 
-    execution_id: ExecutionId
+    execution_id: UUID
+    attempt: int
     fence: int
-    before: State | None
-    after: State
+    state: State
     at: datetime
-    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-def record_transitions(connection: Connection, transitions: Iterable[Transition]) -> None:
-    """Append moves; the same move of the same fence is kept once."""
+@dataclass(frozen=True, slots=True)
+class ReceiptRecord:
+    """Where an execution's receipt is."""
+
+    execution_id: UUID
+    attempt: int
+    tenant: str
+    receipt_digest: Digest
+    path: str
+    sealed_digest: Digest
+    recorded_at: datetime
+
+
+def add_execution(connection: Connection, published: Published) -> UUID:
+    """Record an execution unless its tenant published one under this key; return the id of the one there is."""
+    values = {name: getattr(published, name) for name in execution.c.keys()}  # noqa: SIM118 - a ColumnCollection
+    added = connection.execute(
+        insert(execution)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["tenant", "idempotency_key"])
+        .returning(execution.c.execution_id)
+    ).scalar()
+    if added is not None:
+        return UUID(str(added))
+    found = connection.execute(
+        select(execution.c.execution_id).where(
+            execution.c.tenant == published.tenant, execution.c.idempotency_key == published.idempotency_key
+        )
+    ).scalar_one()
+    return UUID(str(found))
+
+
+def add_transitions(connection: Connection, transitions: Iterable[Transition]) -> None:
+    """Append steps; the same step of the same attempt again changes nothing, a second final state is refused."""
     rows = [
         {
-            "execution_id": each.execution_id,
-            "fence": each.fence,
-            "state_before": None if each.before is None else str(each.before),
-            "state_after": str(each.after),
-            "reason": each.reason,
-            "at": each.at,
+            "execution_id": one.execution_id,
+            "attempt": one.attempt,
+            "fence": one.fence,
+            "state": str(one.state),
+            "at": one.at,
+            "detail": dict(one.detail),
         }
-        for each in transitions
+        for one in transitions
     ]
     if rows:
-        from sqlalchemy.dialects.postgresql import insert
+        connection.execute(
+            insert(execution_transition).on_conflict_do_nothing(index_elements=["execution_id", "attempt", "state"]),
+            rows,
+        )
 
-        connection.execute(insert(execution_transition).on_conflict_do_nothing(), rows)
+
+def add_receipt(connection: Connection, receipt: ReceiptRecord) -> None:
+    """Record the one receipt of an execution; a second one breaks the primary key."""
+    connection.execute(
+        execution_receipt.insert().values(
+            {name: getattr(receipt, name) for name in execution_receipt.c.keys()}  # noqa: SIM118
+        )
+    )
 
 
-def find_execution(connection: Connection, execution_id: UUID) -> Row[Any]:
-    """Return the row of an execution.
+def get_execution(connection: Connection, execution_id: UUID) -> Published:
+    """Return an execution.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is none of this id.
     """
-    row = connection.execute(select(execution).where(execution.c.execution_id == execution_id)).one_or_none()
+    row = connection.execute(select(execution).where(execution.c.execution_id == execution_id)).mappings().first()
     if row is None:
-        raise NotFoundError("No such execution", field="execution_id", value=str(execution_id))
-    return row
+        raise NotFoundError("No such execution", field="execution_id", value=str(execution_id), mend="mc executions ls")
+    return Published(**row)
 
 
-def list_executions(
-    connection: Connection, *, tenant: str | None = None, state: str | None = None, limit: int = 50
-) -> Sequence[Row[Any]]:
-    """Return executions, newest first."""
-    query = select(execution).order_by(execution.c.published_at.desc(), execution.c.execution_id.desc()).limit(limit)
+def get_transitions(connection: Connection, execution_id: UUID) -> list[Transition]:
+    """Return the steps of an execution, in the order in which they were written."""
+    rows = connection.execute(
+        select(execution_transition)
+        .where(execution_transition.c.execution_id == execution_id)
+        .order_by(execution_transition.c.transition_id)
+    ).mappings()
+    return [
+        Transition(row["execution_id"], row["attempt"], row["fence"], State(row["state"]), row["at"], row["detail"])
+        for row in rows
+    ]
+
+
+def get_receipt(connection: Connection, execution_id: UUID) -> ReceiptRecord | None:
+    """Return where an execution's receipt is, once it has one."""
+    row = (
+        connection.execute(select(execution_receipt).where(execution_receipt.c.execution_id == execution_id))
+        .mappings()
+        .first()
+    )
+    return None if row is None else ReceiptRecord(**row)
+
+
+def list_executions(connection: Connection, *, tenant: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the newest executions with their latest state."""
+    latest = (
+        select(execution_transition.c.state, execution_transition.c.attempt, execution_transition.c.at)
+        .where(execution_transition.c.execution_id == execution.c.execution_id)
+        .order_by(execution_transition.c.transition_id.desc())
+        .limit(1)
+        .lateral("latest")
+    )
+    query = (
+        select(
+            execution.c.execution_id,
+            execution.c.tenant,
+            execution.c.workflow,
+            execution.c.service,
+            execution.c.published_at,
+            latest.c.state,
+            latest.c.attempt,
+            latest.c.at.label("since"),
+        )
+        .join(latest, text("true"), isouter=True)
+        .order_by(execution.c.published_at.desc(), execution.c.execution_id.desc())
+        .limit(limit)
+    )
     if tenant is not None:
         query = query.where(execution.c.tenant == tenant)
-    if state is not None:
-        query = query.where(execution.c.state == state)
-    return connection.execute(query).all()
-
-
-def transitions_of(connection: Connection, execution_id: UUID) -> Sequence[Row[Any]]:
-    """Return every move of an execution, oldest first."""
-    query = select(execution_transition).where(execution_transition.c.execution_id == execution_id)
-    return connection.execute(query.order_by(execution_transition.c.transition_id)).all()
+    return [dict(row) for row in connection.execute(query).mappings()]

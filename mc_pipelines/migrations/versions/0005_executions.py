@@ -1,4 +1,4 @@
-"""Schema of executions: their present state, and every move."""
+"""Schema of executions."""
 
 from __future__ import annotations
 
@@ -6,76 +6,72 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from mc_pipelines.foundation.database import grant_app, insert_only
+from mc_pipelines.foundation.database import insert_only
 
 revision = "0005_executions"
 down_revision = "0004_decision"
 branch_labels = None
 depends_on = None
 
-_MOMENT = sa.DateTime(timezone=True)
+_FINAL = "state in ('cancelled', 'denied', 'failed', 'lost', 'succeeded')"
 
 
 def upgrade() -> None:
     """Create the tables."""
     op.create_table(
         "execution",
-        sa.Column("execution_id", sa.Uuid, nullable=False),
+        sa.Column("execution_id", sa.Uuid, primary_key=True),
         sa.Column("tenant", sa.Text, nullable=False),
         sa.Column("workflow", sa.Text, nullable=False),
         sa.Column("service", sa.Text, nullable=False),
-        sa.Column("idempotency_key", sa.Text, nullable=False),
         sa.Column("manifest_digest", sa.Text, nullable=False),
         sa.Column("manifest", JSONB, nullable=False),
-        sa.Column("state", sa.Text, nullable=False),
-        sa.Column("reason", sa.Text, nullable=False, server_default=""),
-        sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
-        sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("attempt_id", sa.Uuid),
-        sa.Column("cloud", sa.Text),
-        sa.Column("region", sa.Text),
-        sa.Column("placement", JSONB),
-        sa.Column("estimate", JSONB),
-        sa.Column("lease_owner", sa.Text),
-        sa.Column("lease_until", _MOMENT),
-        sa.Column("not_before", _MOMENT),
-        sa.Column("published_at", _MOMENT, nullable=False),
-        sa.Column("claimed_at", _MOMENT),
-        sa.Column("started_at", _MOMENT),
-        sa.Column("finished_at", _MOMENT),
-        sa.Column("receipt_path", sa.Text),
-        sa.Column("receipt_digest", sa.Text),
-        sa.PrimaryKeyConstraint("execution_id", name="pk_execution"),
+        sa.Column("idempotency_key", sa.Text, nullable=False, comment="as published, else the digest of the manifest"),
+        sa.Column("published_at", sa.DateTime(timezone=True), nullable=False),
         sa.UniqueConstraint("tenant", "idempotency_key", name="uq_execution_tenant_idempotency_key"),
     )
-    op.create_index("ix_execution_queue", "execution", ["published_at"], postgresql_where=sa.text("state = 'queued'"))
-    op.create_index(
-        "ix_execution_leases",
-        "execution",
-        ["lease_until"],
-        postgresql_where=sa.text("state in ('claimed', 'running')"),
-    )
-    op.create_index("ix_execution_tenant_published_at", "execution", ["tenant", "published_at"])
-    op.execute(grant_app("execution", "select", "insert", "update"))
+    op.create_index("ix_execution_published_at", "execution", ["published_at"])
     op.create_table(
         "execution_transition",
-        sa.Column("transition_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
-        sa.Column("execution_id", sa.Uuid, nullable=False),
-        sa.Column("fence", sa.BigInteger, nullable=False),
-        sa.Column("state_before", sa.Text),
-        sa.Column("state_after", sa.Text, nullable=False),
-        sa.Column("reason", sa.Text, nullable=False, server_default=""),
-        sa.Column("at", _MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("transition_id", name="pk_execution_transition"),
+        sa.Column("transition_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("execution_id", sa.Uuid, sa.ForeignKey("execution.execution_id"), nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column(
+            "fence",
+            sa.BigInteger,
+            nullable=False,
+            comment="of the claim that wrote it; only the newest claim may write",
+        ),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("detail", JSONB, nullable=False),
         sa.UniqueConstraint(
-            "execution_id", "fence", "state_after", name="uq_execution_transition_execution_id_fence_state_after"
+            "execution_id", "attempt", "state", name="uq_execution_transition_execution_id_attempt_state"
         ),
     )
-    for statement in insert_only("execution_transition"):
-        op.execute(statement)
+    op.create_index(
+        "uq_execution_transition_final",
+        "execution_transition",
+        ["execution_id"],
+        unique=True,
+        postgresql_where=sa.text(_FINAL),
+    )
+    op.create_table(
+        "execution_receipt",
+        sa.Column("execution_id", sa.Uuid, sa.ForeignKey("execution.execution_id"), primary_key=True),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("tenant", sa.Text, nullable=False),
+        sa.Column("receipt_digest", sa.Text, nullable=False, comment="sha256 of the signed envelope"),
+        sa.Column("path", sa.Text, nullable=False, comment="of the sealed envelope in the object store"),
+        sa.Column("sealed_digest", sa.Text, nullable=False, comment="sha256 of the sealed bytes"),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    for table in ("execution", "execution_transition", "execution_receipt"):
+        for statement in insert_only(table):
+            op.execute(statement)
 
 
 def downgrade() -> None:
     """Drop the tables."""
-    op.drop_table("execution_transition")
-    op.drop_table("execution")
+    for table in ("execution_receipt", "execution_transition", "execution"):
+        op.drop_table(table)
