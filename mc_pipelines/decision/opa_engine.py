@@ -14,6 +14,7 @@ import httpx
 import orjson
 
 from mc_pipelines.decision.engine import UNDEFINED, Verdict, check_query, trim_error
+from mc_pipelines.decision.latency import observed
 from mc_pipelines.decision.packs import Pack
 from mc_pipelines.foundation.errors import InputError
 
@@ -54,7 +55,7 @@ class OpaEngine:
             raise InputError(f"The input is not JSON: {error}", field="input") from error
         begun = time.perf_counter_ns()
         value, problem = self._ask("/".join(path), body)
-        return Verdict(value, problem, time.perf_counter_ns() - begun)
+        return observed(self.pack.name, Verdict(value, problem, time.perf_counter_ns() - begun))
 
     def _ask(self, path: str, body: bytes) -> tuple[Any, str | None]:
         try:

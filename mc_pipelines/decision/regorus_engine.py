@@ -23,6 +23,7 @@ import orjson
 import regorus
 
 from mc_pipelines.decision.engine import UNDEFINED, Verdict, check_query, trim_error
+from mc_pipelines.decision.latency import observed
 from mc_pipelines.decision.packs import Pack
 from mc_pipelines.foundation.errors import InputError
 
@@ -49,7 +50,7 @@ class RegorusEngine:
             raise InputError(f"The input is not JSON: {error}", field="input") from error
         begun = time.perf_counter_ns()
         value, problem = self._evaluate(query, document)
-        return Verdict(value, problem, time.perf_counter_ns() - begun)
+        return observed(self.pack.name, Verdict(value, problem, time.perf_counter_ns() - begun))
 
     def _evaluate(self, query: str, document: str) -> tuple[Any, str | None]:
         try:

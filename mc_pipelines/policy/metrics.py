@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import Connection
 
+from mc_pipelines.foundation.metrics import business_metrics
 from mc_pipelines.policy.controller import list_rollouts
 from mc_pipelines.policy.rollout import Phase, Rollout
 
 
+@business_metrics("policy")
 def rollout_phase_metrics(connection: Connection) -> Iterable[GaugeMetricFamily]:
     """Yield ``mc_policy_rollout_phase``: 1 for the phase of each pack's newest rollout, else 0."""
     gauge = GaugeMetricFamily(

@@ -14,6 +14,7 @@ from mc_pipelines.decision.regorus_engine import RegorusEngine
 from mc_pipelines.decision.syntax import Module
 from mc_pipelines.foundation.errors import ConfigurationError, InputError, UnavailableError
 from mc_pipelines.foundation.ids import Digest
+from mc_pipelines.foundation.metrics import registry
 from mc_pipelines.foundation.settings import Settings
 
 SAMPLE = """package sample
@@ -172,3 +173,16 @@ def test_packs_are_found_from_anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert load_pack("placement").name == "placement"
     assert Path.cwd() == tmp_path
+
+
+def test_each_verdict_is_in_the_histogram():
+    engine = RegorusEngine(load_pack("storage"))
+
+    def count(outcome: str) -> float:
+        labels = {"pack": "storage", "outcome": outcome}
+        return registry.get_sample_value("mc_policy_evaluation_seconds_count", labels) or 0.0
+
+    values, errors = count("value"), count("error")
+    engine.evaluate("data.storage.allow", {})
+    engine.evaluate("data.storage.absent", {})
+    assert (count("value") - values, count("error") - errors) == (1, 1)
