@@ -7,6 +7,7 @@ too mighty, a schema that is older or newer than the code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -66,6 +67,18 @@ class Context:
         from mc_pipelines.keys.signers import active_signer
 
         return active_signer(self.database, self.keyring)
+
+
+def signed_receipts(context: Context) -> Iterator[tuple[str, bytes]]:
+    """Yield the path and the envelope of every receipt, opened: what a rotation of the signer verifies again."""
+    from sqlalchemy import select
+
+    from mc_pipelines.executions.records import execution_receipt
+
+    with context.database.begin() as connection:
+        rows = connection.execute(select(execution_receipt.c.path, execution_receipt.c.tenant)).all()
+    for path, tenant in rows:
+        yield path, context.encrypted_store.get(path, tenant=tenant)
 
 
 def object_store_url(settings: Settings) -> str:

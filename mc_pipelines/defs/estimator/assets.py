@@ -1,0 +1,59 @@
+"""The estimator's backtest: what was predicted against what it cost, with its statistical support."""
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from mc_pipelines.defs.executions.assets import execution_facts
+from mc_pipelines.defs.partitions import retries
+from mc_pipelines.defs.resources import Maestro
+from mc_pipelines.defs.tables import outcome
+
+_DAYS = 95
+"""A window of 90 days after some days to learn from."""
+
+
+@dg.asset(
+    deps=[dg.AssetDep(execution_facts, partition_mapping=dg.AllPartitionMapping())],
+    group_name="estimator",
+    owners=["team:finance"],
+    kinds={"polars", "numpy"},
+    code_version="1",
+    retry_policy=retries(),
+    description="Replays the last 90 days as if served: drift per workflow with intervals, calibration, coverage.",
+)
+def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
+    """Run the backtest and keep its report."""
+    from mc_pipelines.estimator.backtest import backtest
+    from mc_pipelines.estimator.readers import history_from_facts
+    from mc_pipelines.estimator.report import metadata_of, render_html, render_markdown
+    from mc_pipelines.executions.facts import days_with_facts, scan_facts
+    from mc_pipelines.foundation.canonical import sha256_digest
+
+    store = maestro.open().object_store
+    last = days_with_facts(store)[-1]
+    facts = scan_facts(store, first_day=last - timedelta(days=_DAYS), last_day=last)
+    report = backtest(history_from_facts(facts))
+    page = render_html(report).encode()
+    digest = sha256_digest(page)
+    path = f"estimator/reports/{digest.removeprefix('sha256:')}.html"
+    store.put(path, page, if_absent=True)
+    return dg.MaterializeResult(
+        metadata=metadata_of(report) | {"report": dg.MetadataValue.md(render_markdown(report)), "html": path},
+        data_version=dg.DataVersion(digest),
+    )
+
+
+@dg.asset_check(
+    asset=estimator_backtest,
+    description="None of the top ten drifts beyond 5 % with support; a verdict that data cannot give is a warning.",
+)
+def drift_is_within_bounds(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Read the verdicts of the backtest that was just made."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("estimator_backtest"))
+    found = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    drift, undetermined = (int(str(found[name].value)) for name in ("workflows_drift", "workflows_undetermined"))
+    severity = dg.AssetCheckSeverity.ERROR if drift else dg.AssetCheckSeverity.WARN
+    problems = [f"{drift} workflows drift", f"{undetermined} cannot be judged yet"]
+    return dg.AssetCheckResult(severity=severity, **outcome(drift + undetermined == 0, problems))
