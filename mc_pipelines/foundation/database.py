@@ -7,6 +7,7 @@ only what the migrations granted it; ``MC_DATABASE_ADMIN_URL`` as ``mc_owner``, 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,8 @@ class Database:
             max_overflow=pool_size,
             connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
         )
+        # A command that ends, however it ends, leaves no connection open behind the pool.
+        weakref.finalize(self, self.engine.dispose)
 
     @contextmanager
     def begin(self, *, tenant: TenantId | None = None) -> Iterator[Connection]:
