@@ -20,16 +20,17 @@ def normal_cdf(value: float) -> float:
 
 @dataclass(slots=True)
 class AggregateConfidence:
-    """Exponentially weighted ratio of predicted to actual, with its long-run standard error.
+    """The long-run scatter of a workflow's error since its last change point, exponentially weighted.
 
     The variance comes from overlapping sums over a block of runs, so errors that cancel (a bias
-    correction at work) or that come in bursts (tasks of one execution) count as they are.
+    correction at work) or that come in bursts (tasks of one execution) count as they are. The error has
+    mean zero: what is systematic, the bias tracker takes out, and what it could not yet take out is scatter.
     """
 
     keep: float
     block: int
     actual: float = 0.0
-    predicted: float = 0.0
+    weight: float = 0.0
     weight_squared: float = 0.0
     variance_sum: float = 0.0
     variance_weight: float = 0.0
@@ -40,7 +41,7 @@ class AggregateConfidence:
         """Add one finished run."""
         self.runs += 1
         self.actual = self.actual * self.keep + actual
-        self.predicted = self.predicted * self.keep + predicted
+        self.weight = self.weight * self.keep + 1.0
         self.weight_squared = self.weight_squared * self.keep * self.keep + 1.0
         self.recent.append(predicted - actual)
         if len(self.recent) > self.block:
@@ -49,28 +50,35 @@ class AggregateConfidence:
         self.variance_sum = self.variance_sum * self.keep + total * total / len(self.recent)
         self.variance_weight = self.variance_weight * self.keep + 1.0
 
-    @property
-    def ratio(self) -> float:
-        """Predicted over actual."""
-        return self.predicted / self.actual if self.actual > 0.0 else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the ratio."""
+    def standard_error(self, runs: float) -> float:
+        """Return the standard error of predicted / actual over ``runs`` runs to come."""
         if self.actual <= 0.0 or self.variance_weight <= 0.0:
             return math.inf
-        return math.sqrt(self.variance_sum / self.variance_weight * self.weight_squared) / self.actual
+        mean = self.actual / self.weight
+        return math.sqrt(self.variance_sum / self.variance_weight / runs) / mean
 
-    def value(self, *, tolerance: float, minimum_runs: int) -> float:
-        """P(|ratio - 1| <= tolerance); 0 before ``minimum_runs`` finished runs."""
+    def value(self, *, tolerance: float, minimum_runs: int, expected_runs: float) -> float:
+        """Return P(|drift| <= tolerance) over the KR's window; 0 before ``minimum_runs`` finished runs.
+
+        Args:
+            tolerance: of the aggregate.
+            minimum_runs: since the last change point.
+            expected_runs: runs that the window will hold at the present rate; never counted as fewer
+                than the runs that the weighted memory is worth.
+        """
         if self.runs < minimum_runs:
             return 0.0
-        error, off = self.standard_error, self.ratio - 1.0
-        if not (math.isfinite(error) and math.isfinite(off)):
+        remembered = self.weight * self.weight / self.weight_squared
+        error = self.standard_error(max(expected_runs, remembered))
+        if not math.isfinite(error):
             return 0.0
-        if error == 0.0:
-            return 1.0 if abs(off) <= tolerance else 0.0
-        return normal_cdf((tolerance - off) / error) - normal_cdf((-tolerance - off) / error)
+        return 1.0 if error == 0.0 else 2.0 * normal_cdf(tolerance / error) - 1.0
+
+    def restart(self) -> None:
+        """Forget the scatter from before a change point."""
+        self.actual = self.weight = self.weight_squared = self.variance_sum = self.variance_weight = 0.0
+        self.runs = 0
+        self.recent.clear()
 
 
 def in_distribution(leverage: float, threshold: float) -> float:

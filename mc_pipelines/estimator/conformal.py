@@ -58,14 +58,26 @@ class AdaptiveGroup:
     level: float
     """Coverage asked of the quantile now, so that the nominal one is met."""
 
-    def half_width(self, pool: ScoreWindow, *, group_size: int) -> float:
-        """Return q: the interval is served x exp(-q) to served x exp(q); infinite where nothing is known."""
-        own = self.scores.ordered
-        used = own if len(own) >= group_size else pool.ordered
-        if not used:
+    def quantile(self) -> float:
+        """Return the score quantile at the present level; the largest score where there are too few."""
+        ordered = self.scores.ordered
+        if not ordered:
             return math.inf
-        quantile = conformal_quantile(used, min(max(self.level, 0.0), 1.0))
-        return quantile if math.isfinite(quantile) else used[-1]
+        quantile = conformal_quantile(ordered, self.level)
+        return quantile if math.isfinite(quantile) else ordered[-1]
+
+    def half_width(self, young: AdaptiveGroup, *, group_size: int) -> float:
+        """Return q: the interval is served x exp(-q) to served x exp(q); infinite where nothing is known.
+
+        Args:
+            young: the group of all workflows that have too few scores; its scores are everybody's.
+            group_size: scores that make a group of its own.
+        """
+        own = self.scores.ordered
+        if len(own) >= group_size:
+            return self.quantile()
+        pooled = young.quantile()
+        return max(pooled, own[-1]) if own else pooled
 
     def adapt(self, *, covered: bool, rate: float) -> None:
         """Move the level: up by rate x coverage after a miss, down by rate x (1 - coverage) after a hit."""

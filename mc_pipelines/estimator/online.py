@@ -14,7 +14,7 @@ from mc_pipelines.estimator.bias import BiasTracker, gain_of_half_life
 from mc_pipelines.estimator.choice import CandidateLoss, choose
 from mc_pipelines.estimator.confidence import AggregateConfidence, in_distribution
 from mc_pipelines.estimator.conformal import AdaptiveGroup, ScoreWindow, score_of
-from mc_pipelines.estimator.guardrail import Decision, Reason, clamp, decide
+from mc_pipelines.estimator.guardrail import Decision, Reason, decide
 from mc_pipelines.estimator.history import DAY
 from mc_pipelines.estimator.model import SHAPES, Model
 from mc_pipelines.estimator.setting import DEFAULT_SETTING, Setting
@@ -96,7 +96,8 @@ class WorkflowState:
     trackers: list[BiasTracker]
     losses: list[CandidateLoss]
     chosen: int
-    compensation: BiasTracker
+    compensations: list[BiasTracker]
+    """By candidate: makes up for what the clamp cuts."""
     confidence: AggregateConfidence
     interval: AdaptiveGroup
     shift: ShiftDetector
@@ -116,6 +117,8 @@ class OnlineEstimator:
         self.all_means = LogMeans()
         self.all_daily = DailyMeans(setting.v1_days)
         self.pool = ScoreWindow(2000)
+        self.young = AdaptiveGroup(self.pool, setting.coverage, setting.coverage)
+        """The level of all workflows that have too few scores of their own."""
         self.pending: dict[str, Prediction] = {}
         self.alarms: list[tuple[int, str, int]] = []
         """(finished, workflow, runs since the change point with sign)"""
@@ -180,7 +183,7 @@ class OnlineEstimator:
         candidates = tuple(raw[shape] * factor for shape, factor in zip(self._shapes, factors, strict=True))
         chosen = state.chosen if state is not None else 0
         v2 = candidates[chosen]
-        compensated = v2 * state.compensation.factor if state is not None else v2
+        compensated = v2 * state.compensations[chosen].factor if state is not None else v2
         aggregate, confidence, reasons = self._confidence(request, model, features, state)
         if not enabled:
             reasons = (*reasons, Reason.FLAG_OFF)
@@ -234,23 +237,25 @@ class OnlineEstimator:
 
     def _learn(self, state: WorkflowState, prediction: Prediction, actual: float, finished: int) -> None:
         setting = self.setting
+        v1 = prediction.v1
+        low, high = (v1 * setting.clamp_low, v1 * setting.clamp_high) if v1 > 0.0 else (0.0, math.inf)
         for index, predicted in enumerate(prediction.candidates):
-            state.losses[index].update(predicted, actual, self._keep_choice)
+            compensation = state.compensations[index]
+            would_serve = min(max(predicted * compensation.factor, low), high)
+            if index == prediction.chosen:
+                state.confidence.update(would_serve, actual)
+            state.losses[index].update(would_serve, actual, self._keep_choice)
             state.trackers[index].update(predicted, actual, self._gains[index])
-        compensated = prediction.compensated or 0.0
-        usable = prediction.v1 > 0.0
-        cut = clamp(compensated, prediction.v1, low=setting.clamp_low, high=setting.clamp_high)
-        would_serve = cut if usable else compensated
-        state.compensation.update(would_serve, actual, self._compensation_gain)
-        state.confidence.update(would_serve, actual)
+            compensation.update(would_serve, actual, self._compensation_gain)
         state.chosen = choose(
             state.losses, state.chosen, margin=setting.choice_margin, minimum_runs=setting.minimum_runs
         )
         since = state.shift.update(prediction.v2 or 0.0, actual)
         if since:
             self.alarms.append((finished, prediction.request.workflow, since))
-            for tracker in (*state.trackers, state.compensation):
+            for tracker in (*state.trackers, *state.compensations):
                 tracker.restart()
+            state.confidence.restart()
 
     def _learn_interval(self, state: WorkflowState, prediction: Prediction, actual: float) -> None:
         served = prediction.served
@@ -258,7 +263,9 @@ class OnlineEstimator:
             return
         score = score_of(served, actual)
         if math.isfinite(prediction.half_width):
-            state.interval.adapt(covered=score <= prediction.half_width, rate=self.setting.adaptive_rate)
+            grouped = len(state.interval.scores.ordered) >= self.setting.conformal_group
+            group = state.interval if grouped else self.young
+            group.adapt(covered=score <= prediction.half_width, rate=self.setting.adaptive_rate)
         state.interval.scores.add(score)
         self.pool.add(score)
 
@@ -278,7 +285,11 @@ class OnlineEstimator:
             reasons.append(Reason.FEW_RUNS)
         if state is None or reasons:
             return 0.0, 0.0, tuple(dict.fromkeys(reasons))
-        aggregate = state.confidence.value(tolerance=setting.confidence_tolerance, minimum_runs=setting.minimum_runs)
+        aggregate = state.confidence.value(
+            tolerance=setting.confidence_tolerance,
+            minimum_runs=setting.minimum_runs,
+            expected_runs=state.daily.rate(request.submitted // DAY) * setting.confidence_horizon_days,
+        )
         known_ground = in_distribution(model.leverage(features), model.leverage_threshold)
         if aggregate * known_ground < setting.serve_threshold <= aggregate:
             reasons.append(Reason.OUT_OF_DISTRIBUTION)
@@ -286,8 +297,8 @@ class OnlineEstimator:
 
     def _half_width(self, state: WorkflowState | None) -> float:
         if state is None:
-            return math.inf if not self.pool.ordered else self.pool.ordered[-1]
-        return state.interval.half_width(self.pool, group_size=self.setting.conformal_group)
+            return self.young.quantile()
+        return state.interval.half_width(self.young, group_size=self.setting.conformal_group)
 
     def _new_state(self) -> WorkflowState:
         setting = self.setting
@@ -297,7 +308,7 @@ class OnlineEstimator:
             trackers=[BiasTracker() for _ in setting.candidates],
             losses=[CandidateLoss() for _ in setting.candidates],
             chosen=0,
-            compensation=BiasTracker(),
+            compensations=[BiasTracker() for _ in setting.candidates],
             confidence=AggregateConfidence(0.5 ** (1.0 / setting.confidence_half_life), setting.confidence_block),
             interval=AdaptiveGroup(ScoreWindow(setting.conformal_runs), setting.coverage, setting.coverage),
             shift=ShiftDetector(setting.shift_allowance, setting.shift_threshold),

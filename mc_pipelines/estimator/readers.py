@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mc_pipelines.estimator.features import refuse_leakage, select_features
 from mc_pipelines.estimator.history import MICROSECONDS, History
 from mc_pipelines.executions.fact_schema import Known
+from mc_pipelines.executions.facts import with_feature_struct
 from mc_pipelines.foundation.errors import InputError
 
 DEFAULT_PRICE_USD_PER_RESOURCE_HOUR = Decimal("0.05747")
@@ -91,6 +92,8 @@ def history_from_facts(
     if "recorded_at" in facts.columns:
         keys = [name for name in ("execution_id", "attempt") if name in facts.columns]
         facts = facts.sort("recorded_at", maintain_order=True).unique(subset=keys, keep="last", maintain_order=True)
+    if isinstance(facts.schema.get("features"), pl.List):
+        facts = with_feature_struct(facts)
     facts, marks = _unnest_features(facts)
     facts = _with_allocation(facts)
     numeric = [name for name, kind in facts.schema.items() if kind.is_numeric()]
@@ -262,7 +265,7 @@ def _unnest_features(facts: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Known
             value = value.struct.field("value")
         if member.name not in facts.columns:
             columns.append(value.alias(member.name))
-    return facts.drop("features").with_columns(columns), marks
+    return facts.with_columns(columns).drop("features"), marks
 
 
 def _with_allocation(facts: pl.DataFrame) -> pl.DataFrame:

@@ -53,9 +53,11 @@ class Setting:
     """A candidate replaces the one in use when its loss is lower by this share."""
     compensation_half_life: float = 20.0
     """Memory of the correction for what the clamp cuts."""
-    confidence_half_life: float = 60.0
+    confidence_half_life: float = 100.0
     confidence_tolerance: float = 0.10
-    """conf_agg = P(|aggregate ratio - 1| <= this)."""
+    """conf_agg = P(|drift over the horizon| <= this)."""
+    confidence_horizon_days: int = 90
+    """The KR's window: confidence is about the quantity of the KR."""
     confidence_block: int = 10
     """Runs a block in the long-run variance of the error."""
     minimum_runs: int = 10
@@ -70,8 +72,8 @@ class Setting:
     """Nominal coverage of the intervals shown to people."""
     conformal_runs: int = 300
     """Scores kept a workflow."""
-    conformal_group: int = 100
-    """A workflow with fewer scores uses the pooled ones."""
+    conformal_group: int = 20
+    """A workflow with fewer scores uses the pooled ones, yet no less than its own largest."""
     adaptive_rate: float = 0.01
     """Step of adaptive conformal inference."""
     shift_allowance: float = 0.35

@@ -47,6 +47,12 @@ class DailyMeans:
             self.cached_day, self.cached = day, (runs, seconds)
         return self.cached
 
+    def rate(self, day: int) -> float:
+        """Return finished runs a day over the window, or over the days since the first one in it."""
+        runs = self.sums(day)[0]
+        first = min(self.days, default=day)
+        return runs / max(1, min(self.window_days, day - first))
+
     def mean(self, day: int) -> float:
         """Return the trailing mean in seconds; NaN where no run finished in the window."""
         runs, seconds = self.sums(day)
