@@ -1,0 +1,1 @@
+"""Estimator on every trace of the data folder."""
