@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.foundation.errors import ConflictError, NotFoundError
 from mc_pipelines.foundation.ids import Digest
-from mc_pipelines.policy.records import pointers
+from mc_pipelines.policy.records import pointers, rollouts
 from mc_pipelines.policy.rollout import ACTIVE, Phase, Rollout, takes_part
 
 
@@ -123,3 +123,18 @@ def roll_back(connection: Connection, pack: str, *, now: datetime, cohort: str =
         raise ConflictError("A rollout of this pack is under way", field="pack", value=pack, mend="`mc rollout abort`")
     back = replace(pointer, active=pointer.last_known_good, last_known_good=None, moved_at=now)
     return swap(connection, pointer, back)
+
+
+def pointer_problems(connection: Connection) -> list[str]:
+    """Return, in words, every pointer that does not name exactly the rollout that is under way, if there is one."""
+    active = select(rollouts.c.pack, rollouts.c.cohort, rollouts.c.rollout_id, rollouts.c.challenger).where(
+        rollouts.c.phase.in_([phase.value for phase in ACTIVE])
+    )
+    wanted = {(row.pack, row.cohort): (row.rollout_id, row.challenger) for row in connection.execute(active)}
+    problems = []
+    for row in connection.execute(select(pointers)).mappings():
+        pointer = Pointer(**row)
+        expected = wanted.pop((pointer.pack, pointer.cohort), (None, None))
+        if (pointer.rollout_id, pointer.challenger) != expected:
+            problems.append(f"the pointer of {pointer.pack} ({pointer.cohort}) names rollout {pointer.rollout_id}")
+    return problems + [f"the rollout of {pack} ({cohort}) has no pointer" for pack, cohort in sorted(wanted)]
