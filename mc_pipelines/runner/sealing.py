@@ -1,0 +1,48 @@
+"""Sign a receipt, seal it with its log, and say where both are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from mc_pipelines.attest.signer import Signer
+from mc_pipelines.attest.statement import Statement, Subject
+from mc_pipelines.executions.receipt import PREDICATE_TYPE, Receipt
+from mc_pipelines.executions.records import ReceiptRecord
+from mc_pipelines.foundation.canonical import sha256_digest
+from mc_pipelines.foundation.ids import Digest
+
+_ENVELOPE = "application/vnd.in-toto+json"
+
+
+class SealedStore(Protocol):
+    """The part of :class:`mc_pipelines.keys.store.EncryptedObjectStore` that receipts need."""
+
+    def put(self, path: str, content: bytes, *, tenant: str, kind: str, object_id: str, content_type: str) -> Digest:
+        """Seal and store an object once; return the digest of the sealed bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Signs with the service's key and stores sealed."""
+
+    store: SealedStore
+    signer: Signer
+
+    def seal(self, receipt: Receipt, *, at: datetime) -> ReceiptRecord:
+        """Store log and signed receipt; the name holds the fence, so that a zombie overwrites nothing."""
+        tenant = receipt.manifest.tenant
+        object_id = f"{receipt.execution_id}-{receipt.fence}"
+        statement = Statement(
+            (Subject.of(receipt.subject_name, receipt.log_digest),), PREDICATE_TYPE, receipt.predicate()
+        )
+        envelope = statement.sign([self.signer]).to_json()
+        log_path = f"logs/{tenant}/{object_id}.log"
+        self.store.put(log_path, receipt.log, tenant=tenant, kind="log", object_id=object_id, content_type="text/plain")
+        path = f"receipts/{tenant}/{object_id}.dsse.json"
+        sealed = self.store.put(
+            path, envelope, tenant=tenant, kind="receipt", object_id=object_id, content_type=_ENVELOPE
+        )
+        return ReceiptRecord(receipt.execution_id, receipt.attempt, tenant, sha256_digest(envelope), path, sealed, at)
