@@ -26,18 +26,22 @@ def up(
     """
     from mc_pipelines.cli.instance import environment, python
     from mc_pipelines.composition import open_context
-    from mc_pipelines.foundation.embedded import ensure_running
+    from mc_pipelines.foundation import embedded
     from mc_pipelines.foundation.errors import UnavailableError
+    from mc_pipelines.foundation.logs import configure
     from mc_pipelines.foundation.processes import Supervisor, last_lines, require_free_port
+    from mc_pipelines.foundation.settings import load_settings
 
     _interrupt_on_term()
-    context = open_context()
-    settings = context.settings
+    settings = load_settings()
+    embedded_before = settings.database_url is not None or embedded.is_running(settings)
+    context = open_context(settings)
+    configure(settings)
     if ui:
         require_free_port("127.0.0.1", settings.ui_port, field="MC_UI_PORT")
     if api:
         require_free_port(settings.api_host, settings.api_port, field="MC_API_PORT")
-    variables = environment(settings, ensure_running(settings))
+    variables = environment(settings, embedded.ensure_running(settings))
     supervisor = Supervisor(settings.home_path / "logs")
     started = time.monotonic()
     try:
@@ -71,6 +75,9 @@ def up(
         print("\nstopping", flush=True)
     finally:
         supervisor.stop()
+        context.database.dispose()
+        if not embedded_before:
+            embedded.stop(settings)
 
 
 def _interrupt_on_term() -> None:

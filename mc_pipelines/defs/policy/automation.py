@@ -21,7 +21,7 @@ rollout_tick = dg.define_asset_job(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Advances, aborts or stops policy rollouts on paired evidence; holds while evidence is thin.",
 )
-def advance_rollouts(context: dg.SensorEvaluationContext, maestro: Maestro) -> dg.SensorResult | dg.SkipReason:
+def advance_rollouts(maestro: Maestro) -> dg.SensorResult | dg.SkipReason:
     """Ask for one run an hour for all active rollouts, and one more after each move."""
     from mc_pipelines.foundation import flags
     from mc_pipelines.policy.controller import list_rollouts
