@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mc_pipelines.foundation.processes import Supervisor
 
 app = typer.Typer(help="Start database, Dagster UI and API on this machine.", invoke_without_command=True)
 
@@ -24,12 +28,11 @@ def up(
 
     Example: MC_UI_PORT=3001 mc up
     """
-    from mc_pipelines.cli.instance import environment, python
+    from mc_pipelines.cli.instance import environment
     from mc_pipelines.composition import open_context
     from mc_pipelines.foundation import embedded
-    from mc_pipelines.foundation.errors import UnavailableError
     from mc_pipelines.foundation.logs import configure
-    from mc_pipelines.foundation.processes import Supervisor, last_lines, require_free_port
+    from mc_pipelines.foundation.processes import Supervisor, require_free_port
     from mc_pipelines.foundation.settings import load_settings
 
     _interrupt_on_term()
@@ -45,32 +48,17 @@ def up(
     supervisor = Supervisor(settings.home_path / "logs")
     started = time.monotonic()
     try:
-        if ui:
-            workspace = f"{variables['DAGSTER_HOME']}/workspace.yaml"
-            supervisor.start(
-                "dagster-ui",
-                [python(), "-m", "dagster_webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.ui_port)],
-                variables,
-            )
-            supervisor.start("dagster-daemon", [python(), "-m", "dagster._daemon", "run", "-w", workspace], variables)
-        if api:
-            supervisor.start("api", [python(), "-m", "mc_pipelines.api"], variables)
-        if runner:
-            supervisor.start("runner", [python(), "-m", "mc_pipelines.cli.main", "runner", "serve"], variables)
+        for name, command in _commands(variables["DAGSTER_HOME"], settings.ui_port, ui=ui, api=api, runner=runner):
+            supervisor.start(name, command, variables)
         if api:
             supervisor.wait_for_port(settings.api_host, settings.api_port, seconds=_START_SECONDS)
             print(f"API         http://{settings.api_host}:{settings.api_port}/docs   (token: mc token --subject NAME)")
         if ui:
             supervisor.wait_for_port("127.0.0.1", settings.ui_port, seconds=_START_SECONDS)
             print(f"Dagster UI  http://127.0.0.1:{settings.ui_port}/asset-groups")
-        print(f"logs        {settings.home_path / 'logs'}")
+        print(f"logs        {supervisor.log_folder}")
         print(f"up after {time.monotonic() - started:.1f} s; Ctrl-C stops all", flush=True)
-        while (ended := supervisor.ended()) is None:
-            time.sleep(0.5)
-        raise UnavailableError(
-            f"{ended.name} ended with exit code {ended.process.returncode}: {last_lines(ended.log)}",
-            mend=f"read {ended.log}",
-        )
+        _wait_for_an_end(supervisor)
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
     finally:
@@ -78,6 +66,32 @@ def up(
         context.database.dispose()
         if not embedded_before:
             embedded.stop(settings)
+
+
+def _commands(dagster_home: str, ui_port: int, *, ui: bool, api: bool, runner: bool) -> Iterator[tuple[str, list[str]]]:
+    from mc_pipelines.cli.instance import python
+
+    workspace = f"{dagster_home}/workspace.yaml"
+    if ui:
+        serve = ["-m", "dagster_webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(ui_port)]
+        yield "dagster-ui", [python(), *serve]
+        yield "dagster-daemon", [python(), "-m", "dagster._daemon", "run", "-w", workspace]
+    if api:
+        yield "api", [python(), "-m", "mc_pipelines.api"]
+    if runner:
+        yield "runner", [python(), "-m", "mc_pipelines.cli.main", "runner", "serve"]
+
+
+def _wait_for_an_end(supervisor: Supervisor) -> None:
+    from mc_pipelines.foundation.errors import UnavailableError
+    from mc_pipelines.foundation.processes import last_lines
+
+    while (ended := supervisor.ended()) is None:
+        time.sleep(0.5)
+    raise UnavailableError(
+        f"{ended.name} ended with exit code {ended.process.returncode}: {last_lines(ended.log)}",
+        mend=f"read {ended.log}",
+    )
 
 
 def _interrupt_on_term() -> None:
