@@ -1,0 +1,61 @@
+"""`mc publish`: a manifest becomes an execution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mc_pipelines.cli.output import Json, print_json
+
+app = typer.Typer(help="Publish a workflow execution from a manifest.", invoke_without_command=True)
+
+
+@app.callback(invoke_without_command=True)
+def publish(
+    manifest: Annotated[Path, typer.Argument(help="A manifest in JSON; docs/reference/manifest.md.")],
+    file: Annotated[
+        list[str] | None, typer.Option("--input", help="An input file of the manifest, as PATH=FILE; repeat.")
+    ] = None,
+    digest: Annotated[str | None, typer.Option(help="Refuse unless the manifest has this digest.")] = None,
+    json: Json = False,
+) -> None:
+    """Queue one execution; the same manifest again is the same execution.
+
+    Example: mc publish nightly.json --input data.csv=/tmp/data.csv
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.executions.manifest import parse_manifest
+    from mc_pipelines.foundation.errors import InputError
+    from mc_pipelines.runner.publish import publish as publish_manifest
+    from mc_pipelines.runner.publish import store_inputs
+
+    parsed = parse_manifest(_read(manifest))
+    if digest is not None and digest != parsed.digest:
+        raise InputError(
+            "The manifest has another digest", field="--digest", value=digest, mend=f"it is {parsed.digest}"
+        )
+    files = {}
+    for given in file or []:
+        name, separator, source = given.partition("=")
+        if not separator:
+            raise InputError("Not of the form PATH=FILE", field="--input", value=given)
+        files[name] = _read(Path(source))
+    context = open_context()
+    store_inputs(context.object_store, parsed, files)
+    with context.database.begin() as connection:
+        execution_id, new = publish_manifest(connection, parsed, now=context.clock.now())
+    if json:
+        print_json({"executionId": execution_id, "manifestDigest": parsed.digest, "new": new})
+    else:
+        print(f"{execution_id} {'published' if new else 'was published before'}; `mc executions show {execution_id}`")
+
+
+def _read(path: Path) -> bytes:
+    from mc_pipelines.foundation.errors import InputError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The file cannot be read: {error.strerror}", field="file", value=str(path)) from error
