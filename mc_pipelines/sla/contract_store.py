@@ -1,0 +1,176 @@
+"""Registers contracts and says which tenant has which, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Connection, insert, select, text
+
+from mc_pipelines.attest.log import append
+from mc_pipelines.attest.signer import Signer
+from mc_pipelines.attest.statement import Statement, Subject, predicate_type
+from mc_pipelines.foundation.canonical import canonical_json
+from mc_pipelines.foundation.clock import rfc3339
+from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
+from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
+from mc_pipelines.sla import records
+from mc_pipelines.sla.contract import Contract, Objective, Signed
+from mc_pipelines.sla.document import parse_canonical
+from mc_pipelines.sla.lint import Severity, lint
+
+CONTRACT_TYPE = predicate_type("sla-contract")
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A contract that holds for a tenant from a local day on, until one is named."""
+
+    tenant: TenantId
+    sealed: Signed
+    first_day: date
+    last_day: date | None
+
+    @property
+    def contract(self) -> Contract:
+        """The contract itself."""
+        return self.sealed.contract
+
+    def overlaps(self, first: date, last: date | None) -> bool:
+        """Tell whether the assignment shares a day with ``first`` to ``last``."""
+        return (last is None or self.first_day <= last) and (self.last_day is None or first <= self.last_day)
+
+
+def register_contract(connection: Connection, sealed: Signed, signer: Signer, *, now: datetime) -> Digest:
+    """Record a contract with a statement about it signed by the service; the same again changes nothing.
+
+    Raises:
+        InputError: the contract has an error that `mc sla contracts lint` names.
+        ConflictError: this name and version already mean another contract.
+    """
+    for finding in lint(sealed.contract):
+        if finding.severity is Severity.ERROR:
+            raise InputError(finding.message, field=finding.field, mend=finding.mend)
+    table, contract = records.contract, sealed.contract
+    # A retry must not sign again: an ECDSA signature is different each time, and the log would get a second leaf.
+    connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_sla_contract'))"))
+    known = connection.execute(
+        select(table.c.digest).where(table.c.name == contract.name, table.c.version == contract.version)
+    ).scalar()
+    if known == sealed.digest:
+        return sealed.digest
+    if known is not None:
+        raise ConflictError(
+            "This version of the contract is already recorded with other terms",
+            field="x-credit.version",
+            value=contract.version,
+            mend="raise the version",
+            recorded=known,
+        )
+    statement = Statement(
+        (Subject.of(f"sla-contract/{contract.name}/{contract.version}", sealed.digest),),
+        CONTRACT_TYPE,
+        {"name": contract.name, "version": contract.version, "recordedAt": rfc3339(now)},
+    )
+    envelope = statement.sign([signer]).to_json()
+    connection.execute(
+        insert(table).values(
+            digest=sealed.digest,
+            name=contract.name,
+            version=contract.version,
+            document=sealed.document,
+            envelope=envelope,
+            recorded_at=now,
+        )
+    )
+    append(connection, act="sla.contract-recorded", subject=sealed.digest, content=envelope, at=now)
+    return sealed.digest
+
+
+def assign_contract(
+    connection: Connection,
+    tenant: TenantId,
+    digest: str,
+    *,
+    first_day: date,
+    last_day: date | None = None,
+    now: datetime,
+) -> Assigned:
+    """Let a contract hold for a tenant from a local day on.
+
+    Raises:
+        NotFoundError: there is no such contract.
+        ConflictError: the tenant already has a contract for this service and objective on one of the days.
+    """
+    sealed = get_contract(connection, digest)
+    contract = sealed.contract
+    connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_sla_assignment'))"))
+    wanted = Assigned(tenant, sealed, first_day, last_day)
+    for other in list_assignments(connection, tenant=tenant):
+        same = (other.contract.service, other.contract.objective) == (contract.service, contract.objective)
+        if other == wanted:
+            return wanted
+        if same and other.overlaps(first_day, last_day):
+            raise ConflictError(
+                "The tenant already has a contract for this service and objective on these days",
+                field="first_day",
+                value=first_day.isoformat(),
+                mend=f"begin after {other.last_day or 'it ends'}; contract {other.contract.name} holds",
+            )
+    values = {
+        "tenant": tenant,
+        "service": contract.service,
+        "objective": contract.objective.value,
+        "first_day": first_day,
+        "last_day": last_day,
+        "contract_digest": digest,
+    }
+    connection.execute(insert(records.assignment).values(**values, recorded_at=now))
+    content = canonical_json({key: None if value is None else str(value) for key, value in values.items()})
+    append(connection, act="sla.contract-assigned", subject=f"{tenant}/{contract.service}", content=content, at=now)
+    return wanted
+
+
+def get_contract(connection: Connection, digest: str) -> Signed:
+    """Return a contract by digest.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    table = records.contract
+    found = connection.execute(select(table.c.document).where(table.c.digest == digest)).scalar()
+    if found is None:
+        raise NotFoundError("No such contract", field="contract", value=digest, mend="`mc sla contracts ls` lists them")
+    return parse_canonical(bytes(found))
+
+
+def list_contracts(connection: Connection) -> list[Signed]:
+    """Return all contracts, by name and version."""
+    table = records.contract
+    rows = connection.execute(select(table.c.document).order_by(table.c.name, table.c.version))
+    return [parse_canonical(bytes(row.document)) for row in rows]
+
+
+def list_assignments(connection: Connection, *, tenant: TenantId | None = None) -> list[Assigned]:
+    """Return who has which contract, by tenant, service, objective and first day."""
+    table = records.assignment
+    query = select(table, records.contract.c.document).join(records.contract)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    rows = connection.execute(query.order_by(table.c.tenant, table.c.service, table.c.objective, table.c.first_day))
+    return [
+        Assigned(TenantId(row.tenant), parse_canonical(bytes(row.document)), row.first_day, row.last_day)
+        for row in rows
+    ]
+
+
+def find_assigned(
+    assignments: Iterable[Assigned], service: ServiceId, objective: Objective, day: date
+) -> Assigned | None:
+    """Return the assignment that holds on a day, if there is one."""
+    for assigned in assignments:
+        contract = assigned.contract
+        if (contract.service, contract.objective) == (service, objective) and assigned.overlaps(day, day):
+            return assigned
+    return None

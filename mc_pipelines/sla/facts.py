@@ -1,0 +1,189 @@
+"""Facts of downtime and money: incidents, maintenance, deployments, charges and probes.
+
+They come from outside (incident tool, billing), keep the ids that their source gave them and are never
+derived from our own estimates. Every fact has a canonical content whose digest tells a correction from a repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from mc_pipelines.foundation.canonical import digest_of
+from mc_pipelines.foundation.clock import as_utc, parse_utc, rfc3339
+from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId, parse_name
+from mc_pipelines.foundation.money import decimal_text, exact, minor_unit_exponent
+from mc_pipelines.sla.fields import Fields
+from mc_pipelines.sla.intervals import Interval, to_milliseconds
+
+_MAX_ID = 200
+
+
+class Kind(StrEnum):
+    """What a fact speaks about."""
+
+    INCIDENT = "incident"
+    MAINTENANCE = "maintenance"
+    DEPLOYMENT = "deployment"
+    CHARGE = "charge"
+    PROBE = "probe"
+
+
+class FaultOwner(StrEnum):
+    """Whose fault an incident was."""
+
+    PROVIDER = "provider"
+    CUSTOMER = "customer"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact.
+
+    Args:
+        kind: what it speaks about.
+        fact_id: the id its source gave it; the same id again is a correction.
+        tenant: whom it concerns; None for all tenants of the service.
+        service: of which service.
+        starts_at: aware, to the millisecond.
+        ends_at: aware; None while it lasts.
+        details: what else the kind has, as text and canonical JSON values.
+    """
+
+    kind: Kind
+    fact_id: str
+    tenant: TenantId | None
+    service: ServiceId
+    starts_at: datetime
+    ends_at: datetime | None
+    details: dict[str, Any]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The canonical content, without the time at which we learnt it."""
+        return {
+            "kind": self.kind.value,
+            "id": self.fact_id,
+            "tenant": self.tenant,
+            "service": self.service,
+            "from": rfc3339(self.starts_at),
+            "until": None if self.ends_at is None else rfc3339(self.ends_at),
+            **self.details,
+        }
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the content."""
+        return digest_of(self.content)
+
+    @property
+    def interval(self) -> Interval:
+        """When it was so.
+
+        Raises:
+            InputError: it is not over yet.
+        """
+        if self.ends_at is None:
+            raise InputError("It is not over yet", field=f"{self.kind.value}.until", value=self.fact_id)
+        return Interval.between(self.starts_at, self.ends_at, field=self.kind.value)
+
+    @property
+    def counts_as_downtime(self) -> bool:
+        """Whether an incident is closed and the provider's fault."""
+        closed = self.details.get("state") == "closed" and self.ends_at is not None
+        return self.kind is Kind.INCIDENT and closed and self.details.get("faultOwner") == FaultOwner.PROVIDER.value
+
+
+def fact_of(kind: Kind, value: Any) -> Fact:
+    """Read a fact from a parsed object; the same form as :attr:`Fact.content`.
+
+    Raises:
+        InputError: a field is missing, unknown or means nothing.
+    """
+    fields = Fields(value, kind.value)
+    fields.get("kind")
+    tenant = fields.get("tenant")
+    fact_id = fields.text("id")
+    if len(fact_id) > _MAX_ID:
+        raise InputError(f"An id has at most {_MAX_ID} characters", field=f"{kind.value}.id", value=fact_id)
+    starts_at = _moment(fields.text("from"), f"{kind.value}.from")
+    until = fields.get("until")
+    ends_at = None if until in {None, ""} else _moment(until, f"{kind.value}.until")
+    service = ServiceId(parse_name(fields.text("service"), field=f"{kind.value}.service"))
+    details = _DETAILS[kind](fields)
+    fields.done()
+    everybody = tenant in {None, "", "all", "*"}
+    fact = Fact(
+        kind,
+        fact_id,
+        None if everybody else TenantId(parse_name(tenant, field=f"{kind.value}.tenant")),
+        service,
+        starts_at,
+        ends_at,
+        details,
+    )
+    if ends_at is not None or kind is not Kind.INCIDENT:
+        _ = fact.interval
+    if kind is Kind.CHARGE and fact.tenant is None:
+        raise InputError("A charge belongs to one tenant", field="charge.tenant")
+    return fact
+
+
+def _moment(text: Any, field: str) -> datetime:
+    moment = as_utc(parse_utc(text, field=field), field=field)
+    to_milliseconds(moment, field=field)
+    return moment
+
+
+def _incident(fields: Fields) -> dict[str, Any]:
+    owner = fields.text("faultOwner")
+    if owner not in set(FaultOwner):
+        raise InputError(
+            "Not a fault owner", field="incident.faultOwner", value=owner, mend="use provider, customer or none"
+        )
+    state = fields.text("state")
+    if state not in {"open", "closed"}:
+        raise InputError("Not a state", field="incident.state", value=state, mend="use open or closed")
+    return {
+        "cause": fields.text("cause"),
+        "faultOwner": owner,
+        "state": state,
+        "source": fields.text("source"),
+    }
+
+
+def _window(fields: Fields) -> dict[str, Any]:
+    return {"reason": fields.get("reason", ""), "source": fields.text("source")}
+
+
+def _charge(fields: Fields) -> dict[str, Any]:
+    currency = fields.text("currency")
+    minor_unit_exponent(currency)
+    amount = fields.take("amount")
+    if exact(amount, field="charge.amount") < 0:
+        raise InputError("A charge is not negative", field="charge.amount", value=str(amount))
+    text = decimal_text(amount) if isinstance(amount, Decimal) else str(amount)
+    return {"amount": text, "currency": currency, "source": fields.text("source")}
+
+
+def _probe(fields: Fields) -> dict[str, Any]:
+    good = fields.take("good")
+    if good in {"true", "false"}:
+        good = good == "true"
+    if not isinstance(good, bool):
+        raise InputError("Not true or false", field="probe.good", value=good)
+    return {"good": good, "source": fields.text("source")}
+
+
+_DETAILS = {
+    Kind.INCIDENT: _incident,
+    Kind.MAINTENANCE: _window,
+    Kind.DEPLOYMENT: _window,
+    Kind.CHARGE: _charge,
+    Kind.PROBE: _probe,
+}

@@ -1,0 +1,227 @@
+"""Two people look at a draft and sign the same bytes, each with a key that never leaves their side."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from mc_pipelines.attest.dsse import Envelope, verify
+from mc_pipelines.attest.log import append
+from mc_pipelines.foundation.canonical import canonical_json
+from mc_pipelines.foundation.clock import Clock, rfc3339
+from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.errors import ConflictError, ForbiddenError, InputError, MaestroError, VerificationError
+from mc_pipelines.foundation.ids import KeyId
+from mc_pipelines.foundation.records import person_key
+from mc_pipelines.foundation.tenants import Person, get_person, key_holder
+from mc_pipelines.sla import records
+from mc_pipelines.sla.draft import end_draft, require_writable
+from mc_pipelines.sla.draft_store import OPEN, REJECTED, Draft, Signed, get_draft, lock, write_signature
+from mc_pipelines.sla.limits import DEFAULT_LIMITS, Limits
+
+MAKER, CHECKER = "finance-maker", "finance-checker"
+
+
+def approve(
+    database: Database,
+    clock: Clock,
+    draft_id: str,
+    person: Person,
+    envelope: Envelope,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Draft:
+    """Add a person's signature to a draft; the first is the maker's, the others are checkers'.
+
+    A refusal changes nothing but the audit log, which records it.
+
+    Args:
+        database: as mc_app.
+        clock: now.
+        draft_id: the draft, or an unambiguous beginning of its id.
+        person: who is signed in.
+        envelope: the draft's payload with exactly one signature, made by that person.
+        limits: what a maker may sign in a day.
+
+    Returns:
+        The draft with the signature; once it is complete, ``issue_completed`` writes the note.
+
+    Raises:
+        NotFoundError: no such draft.
+        ConflictError: the draft is not open any more, or has all its signatures.
+        VerificationError: another payload was signed, or the signature does not hold.
+        ForbiddenError: the wrong role, the same person or key twice, a key of somebody else, over a limit.
+        UnavailableError: credits are read-only.
+    """
+    now = clock.now()
+    try:
+        with database.begin() as connection:
+            draft = get_draft(connection, draft_id)
+            lock(connection, repr(draft.subject))
+            draft = get_draft(connection, draft.draft_id)
+            require_writable(connection, draft.subject.tenant)
+            replay = _replayed(draft, person, envelope)
+            if replay is not None:
+                return replay
+            signed = _check(connection, draft, person, envelope, now=now, limits=limits)
+            write_signature(connection, draft.draft_id, signed)
+            content = canonical_json(
+                {"draft": draft.draft_id, "position": signed.position, "key": signed.key_id, "at": rfc3339(now)}
+            )
+            append(connection, act="credits.approved", subject=draft.draft_id, content=content, at=now)
+            return get_draft(connection, draft.draft_id)
+    except MaestroError as error:
+        _refused(database, "credits.approval-refused", draft_id, person, error, now)
+        raise
+
+
+def _replayed(draft: Draft, person: Person, envelope: Envelope) -> Draft | None:
+    """Return the draft when this very signature is on it already: a retry is no second approval."""
+    given = {one.sig for one in envelope.signatures}
+    same = any(one.person_id == person.person_id and one.signature in given for one in draft.signatures)
+    return draft if same and len(given) == 1 and envelope.payload == draft.payload else None
+
+
+def _check(
+    connection: Connection, draft: Draft, person: Person, envelope: Envelope, *, now: datetime, limits: Limits
+) -> Signed:
+    _require_open(draft, now)
+    position = len(draft.signatures) + 1
+    role = MAKER if position == 1 else CHECKER
+    if role not in person.roles:
+        raise ForbiddenError(
+            f"Signature {position} of this draft takes the role {role}",
+            field="role",
+            value=sorted(person.roles),
+            mend=f"let a {role} sign",
+        )
+    key_id, sig = _one_signature(connection, draft, person, envelope, now)
+    for earlier in draft.signatures:
+        other = get_person(connection, earlier.person_id)
+        if earlier.key_id == key_id or is_same_person(person, other):
+            raise ForbiddenError(
+                "The same person cannot sign twice, by whatever name or key", field="person", mend="let another sign"
+            )
+    if position == 1 and not limits.maker_may_sign(draft.amount, _signed_today(connection, person, draft, now)):
+        raise ForbiddenError(
+            "This would take the maker over the sum of a day",
+            field="amount",
+            value=str(draft.amount),
+            mend="let another maker sign, or wait until tomorrow (UTC)",
+        )
+    return Signed(position, person.person_id, key_id, sig, now)
+
+
+def _require_open(draft: Draft, now: datetime) -> None:
+    if draft.state != OPEN:
+        raise ConflictError(f"The draft is {draft.state}", field="draft", value=draft.draft_id)
+    if now >= draft.expires_at:
+        raise ConflictError("The draft has expired", field="draft", value=draft.draft_id, mend="wait for the next one")
+    if draft.complete:
+        raise ConflictError("The draft has all its signatures", field="draft", value=draft.draft_id)
+
+
+def _one_signature(
+    connection: Connection, draft: Draft, person: Person, envelope: Envelope, now: datetime
+) -> tuple[KeyId, bytes]:
+    if (envelope.payload_type, envelope.payload) != (draft.envelope.payload_type, draft.payload):
+        raise VerificationError(
+            "The signed statement is not this draft's",
+            field="payload",
+            mend="fetch the draft again, look at its figures, and sign exactly those bytes",
+        )
+    if len(envelope.signatures) != 1:
+        raise InputError("An approval carries exactly one signature", field="signatures")
+    key_id = envelope.signatures[0].keyid
+    holder = key_holder(connection, key_id, at=now)
+    if holder is None or holder.person_id != person.person_id:
+        raise ForbiddenError(
+            "The key is not one of the person who is signed in",
+            field="keyid",
+            value=key_id,
+            mend="register the key for this person: `mc people key add`",
+        )
+    verify(envelope, {key_id: public_key(connection, key_id)})
+    return key_id, envelope.signatures[0].sig
+
+
+def public_key(connection: Connection, key_id: KeyId) -> bytes:
+    """Return the public key of a key id that a person has or had; withdrawn keys still verify what they signed."""
+    return str(
+        connection.execute(select(person_key.c.public_key_pem).where(person_key.c.key_id == key_id)).scalar_one()
+    ).encode()
+
+
+def is_same_person(one: Person, other: Person) -> bool:
+    """Tell whether two records may be one person: by id, by subject at any issuer, by name, or by a shared key."""
+    return (
+        one.person_id == other.person_id
+        or one.subject.casefold() == other.subject.casefold()
+        or _plain(one.name) == _plain(other.name)
+        or bool(set(one.public_keys) & set(other.public_keys))
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _signed_today(connection: Connection, person: Person, draft: Draft, now: datetime) -> int:
+    table, signature = records.draft, records.signature
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    query = (
+        select(func.coalesce(func.sum(func.abs(table.c.amount_minor)), 0))
+        .join(signature, signature.c.draft_id == table.c.draft_id)
+        .where(
+            signature.c.person_id == person.person_id,
+            signature.c.position == 1,
+            signature.c.signed_at >= midnight,
+            table.c.currency == draft.amount.currency,
+        )
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def reject(database: Database, clock: Clock, draft_id: str, person: Person, reason: str) -> Draft:
+    """End a draft with a reason; a maker or a checker may.
+
+    Raises:
+        InputError: there is no reason.
+        ForbiddenError: the person is neither maker nor checker.
+        ConflictError: the draft is not open any more.
+    """
+    now = clock.now()
+    if not reason.strip():
+        raise InputError("A rejection needs a reason", field="reason", mend="say why in a sentence")
+    try:
+        with database.begin() as connection:
+            draft = get_draft(connection, draft_id)
+            lock(connection, repr(draft.subject))
+            draft = get_draft(connection, draft.draft_id)
+            require_writable(connection, draft.subject.tenant)
+            if not person.roles & {MAKER, CHECKER}:
+                raise ForbiddenError("Rejecting takes the role of a maker or a checker", field="role")
+            if draft.state != OPEN:
+                raise ConflictError(f"The draft is {draft.state}", field="draft", value=draft.draft_id)
+            end_draft(connection, draft, REJECTED, now=now, person=person.person_id, reason=reason.strip())
+            return get_draft(connection, draft.draft_id)
+    except MaestroError as error:
+        _refused(database, "credits.rejection-refused", draft_id, person, error, now)
+        raise
+
+
+def _refused(database: Database, act: str, draft_id: str, person: Person, error: MaestroError, now: datetime) -> None:
+    content = canonical_json(
+        {
+            "draft": draft_id,
+            "person": str(person.person_id),
+            "refusal": error.slug,
+            "detail": error.detail,
+            "at": rfc3339(now),
+        }
+    )
+    subject = draft_id if 0 < len(draft_id) <= 64 and draft_id.isprintable() else "unreadable draft id"  # noqa: PLR2004
+    with database.begin() as connection:
+        append(connection, act=act, subject=subject, content=content, at=now)
