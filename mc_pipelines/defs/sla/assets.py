@@ -1,0 +1,189 @@
+"""From facts to credit notes: slices, judgements, drafts, notes, and the checks that hold money to account.
+
+The Dagster UI has no login, so nothing here names a tenant: `mc sla report` and `mc credits` do, to those who may.
+"""
+
+from collections import Counter
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from mc_pipelines.defs.executions.assets import execution_facts
+from mc_pipelines.defs.partitions import DAYS, ONE_RUN, days_of, retries
+from mc_pipelines.defs.resources import Maestro
+from mc_pipelines.defs.tables import outcome, table
+
+
+@dg.asset(
+    deps=[execution_facts],
+    partitions_def=DAYS,
+    backfill_policy=ONE_RUN,
+    group_name="sla",
+    owners=["team:sre"],
+    kinds={"polars", "postgres"},
+    code_version="1",
+    retry_policy=retries(),
+    description="Good, bad and excluded attempts by slice of time; a day whose facts did not change is left alone.",
+)
+def sla_slices(context: dg.AssetExecutionContext, maestro: Maestro) -> dg.MaterializeResult[Any]:
+    """Roll up the days of the run; late facts re-roll only their own days."""
+    from mc_pipelines.sla.rollup import roll_up
+
+    opened = maestro.open()
+    first, last = (date.fromisoformat(day) for day in days_of(context))
+    rolled = roll_up(opened.database, opened.object_store, opened.clock, first_day=first, last_day=last)
+    rows = [(one.day, one.days_of_slices, one.changed) for one in rolled]
+    return dg.MaterializeResult(
+        metadata={
+            "days_read": len(rows),
+            "changed": sum(row[2] for row in rows),
+            "days": table(("UTC day", "tenant-days of slices", "changed"), rows),
+        }
+    )
+
+
+@dg.asset(
+    deps=[dg.AssetDep(sla_slices, partition_mapping=dg.AllPartitionMapping())],
+    group_name="sla",
+    owners=["team:sre"],
+    kinds={"postgres"},
+    code_version="1",
+    retry_policy=retries(),
+    description="Every billing period of every contract: kept, broken or no data, and what it comes to so far.",
+)
+def sla_attainment(maestro: Maestro) -> dg.MaterializeResult[Any]:
+    """Judge all periods that have begun; what did not change is not written again."""
+    from mc_pipelines.sla.assessment import assess_all
+
+    opened = maestro.open()
+    counted: Counter[tuple[str, ...]] = Counter()
+    broken_days: Counter[date] = Counter()
+    for one in assess_all(opened.database, opened.clock):
+        contract, judgement = one.assigned.contract, one.judgement
+        standing = "closed" if one.closed else "running"
+        counted[(contract.service, contract.objective.value, judgement.state.value, standing)] += 1
+        broken_days.update(share.day for share in judgement.days if share.share.minor > 0)
+    rows = [(*key, count) for key, count in sorted(counted.items())]
+    return dg.MaterializeResult(
+        metadata={
+            "periods": sum(counted.values()),
+            "standing": table(("service", "objective", "state", "period", "periods"), rows),
+            "days_with_credit": table(("local day", "tenants"), sorted(broken_days.items())),
+        }
+    )
+
+
+@dg.asset(
+    deps=[sla_attainment],
+    group_name="sla",
+    owners=["team:sre", "team:finance"],
+    kinds={"postgres"},
+    code_version="1",
+    retry_policy=retries(),
+    description="Credit notes that wait for their makers and checkers; periods on hold say what is missing.",
+)
+def credit_drafts(maestro: Maestro) -> dg.MaterializeResult[Any]:
+    """Draft what closed periods owe, end what expired, and count what waits."""
+    from mc_pipelines.sla.draft import age_drafts, draft_credits
+
+    opened = maestro.open()
+    outcomes = draft_credits(opened.database, opened.clock)
+    expired, reminded = age_drafts(opened.database, opened.clock)
+    counted = Counter((one.status, one.reason or "") for one in outcomes)
+    exposure: Counter[str] = Counter()
+    for one in outcomes:
+        if one.draft is not None:
+            exposure[one.draft.amount.currency] += one.draft.amount.minor
+    return dg.MaterializeResult(
+        metadata={
+            "new": sum(one.new for one in outcomes),
+            "expired": len(expired),
+            "overdue": len(reminded),
+            "periods": table(
+                ("status", "reason", "periods"), [(*key, count) for key, count in sorted(counted.items())]
+            ),
+            "exposure": table(("currency", "minor units waiting"), sorted(exposure.items())),
+        }
+    )
+
+
+@dg.asset(
+    deps=[credit_drafts],
+    group_name="sla",
+    owners=["team:finance"],
+    kinds={"postgres"},
+    code_version="1",
+    pool="credit_notes",
+    description="Signed credit notes: issued only from drafts that two different people have signed.",
+)
+def credit_notes(maestro: Maestro) -> dg.MaterializeResult[Any]:
+    """Issue what is completely signed; launching this run approves nothing."""
+    from mc_pipelines.sla.issue import issue_completed
+    from mc_pipelines.sla.note_store import list_notes
+
+    opened = maestro.open()
+    issued = issue_completed(opened.database, opened.clock)
+    with opened.database.begin() as connection:
+        notes = list_notes(connection)
+    rows = [(one.number, one.kind, one.digest, one.issued_at) for one in notes]
+    return dg.MaterializeResult(
+        metadata={
+            "issued": len(issued),
+            "dagster/row_count": len(notes),
+            "notes": table(("number", "kind", "digest", "issued"), rows),
+        }
+    )
+
+
+@dg.asset_check(
+    asset=sla_attainment,
+    blocking=True,
+    description="The shares of the local days sum exactly to each period's credit.",
+)
+def days_sum_to_their_period(maestro: Maestro) -> dg.AssetCheckResult:
+    """Judge again and add up."""
+    from mc_pipelines.sla.assessment import assess_all
+
+    opened = maestro.open()
+    problems = []
+    for number, one in enumerate(assess_all(opened.database, opened.clock)):
+        decision, days = one.judgement.decision, one.judgement.days
+        if decision is not None and sum(share.share.minor for share in days) != decision.credit.minor:
+            problems.append(f"period {number} from {one.subject.first}: the days do not sum to the credit")
+    return dg.AssetCheckResult(**outcome(not problems, problems))
+
+
+@dg.asset_check(
+    asset=credit_notes,
+    blocking=True,
+    description="Every note's signatures, numbers and ledger hold: no gap, no imbalance, nothing given that is not owed.",
+)
+def notes_are_owed_and_balanced(maestro: Maestro) -> dg.AssetCheckResult:
+    """Check what was issued."""
+    from mc_pipelines.sla.completeness import check_completeness
+
+    with maestro.open().database.begin() as connection:
+        found = check_completeness(connection)
+    problems = [
+        *(f"a note without a breach: {each}" for each in found.notes_without_breach),
+        *(f"note number {each} is missing" for each in found.numbers_missing),
+        *(f"ledger transaction {each} does not balance" for each in found.unbalanced),
+        *(f"an outcome without an incident: {each}" for each in found.outcomes_without_incident),
+    ]
+    return dg.AssetCheckResult(**outcome(not problems, [f"{len(problems)} in all", *problems] if problems else []))
+
+
+@dg.asset_check(
+    asset=credit_notes,
+    description="Every closed incident and every breach has ended in a note or a signed determination.",
+)
+def nothing_was_left_out(maestro: Maestro) -> dg.AssetCheckResult:
+    """Count what still waits; people have until a draft expires."""
+    from mc_pipelines.sla.completeness import check_completeness
+
+    with maestro.open().database.begin() as connection:
+        found = check_completeness(connection)
+    waiting = {"incidents": len(found.incidents_without_outcome), "breaches": len(found.breaches_without_note)}
+    problems = [f"{count} {what} wait for people" for what, count in waiting.items() if count]
+    return dg.AssetCheckResult(severity=dg.AssetCheckSeverity.WARN, **outcome(not problems, problems, **waiting))
