@@ -44,6 +44,9 @@ issue_job = dg.define_asset_job(
     description="Issues the notes of drafts that are completely signed.",
 )
 
+_AGAIN_SECONDS = 900
+"""The same drafts are tried again after so long, should a run have failed."""
+
 
 @dg.sensor(
     job=issue_job,
@@ -55,9 +58,11 @@ def issue_credits(maestro: Maestro) -> dg.SensorResult | dg.SkipReason:
     """Ask for one run for all drafts that are completely signed."""
     from mc_pipelines.sla.draft_store import OPEN, list_drafts
 
-    with maestro.open().database.begin() as connection:
+    opened = maestro.open()
+    with opened.database.begin() as connection:
         ready = [draft.draft_id for draft in list_drafts(connection, state=OPEN) if draft.complete]
     if not ready:
         return dg.SkipReason("no draft has all its signatures")
-    run_key = sha256(" ".join(sorted(ready)).encode()).hexdigest()
+    quarter = int(opened.clock.now().timestamp()) // _AGAIN_SECONDS
+    run_key = f"{sha256(' '.join(sorted(ready)).encode()).hexdigest()}:{quarter}"
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)])
