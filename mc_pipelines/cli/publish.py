@@ -9,7 +9,11 @@ import typer
 
 from mc_pipelines.cli.output import Json, print_json
 
-app = typer.Typer(help="Publish a workflow execution from a manifest.", invoke_without_command=True)
+app = typer.Typer(
+    help="Publish a workflow execution from a manifest.",
+    invoke_without_command=True,
+    context_settings={"allow_interspersed_args": True},  # options may follow the manifest
+)
 
 
 @app.callback(invoke_without_command=True)
