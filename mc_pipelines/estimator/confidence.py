@@ -81,8 +81,15 @@ class AggregateConfidence:
         self.recent.clear()
 
 
-def in_distribution(leverage: float, threshold: float) -> float:
-    """1 while the leverage stays under the training threshold, falling to 0 at three times it."""
-    if not (math.isfinite(leverage) and threshold > 0.0):
+def in_distribution(leverage: float, threshold: float, outside: float = 0.0) -> float:
+    """Return how much this run is on known ground: 1 for sure, 0 not at all.
+
+    Args:
+        leverage: of the run's features.
+        threshold: the 99.5 % quantile of the training runs; the result falls to 0 at three times it.
+        outside: how far a feature lies outside its training range, in spreads; 0 at one spread.
+    """
+    if not (math.isfinite(leverage) and threshold > 0.0 and math.isfinite(outside)):
         return 0.0
-    return min(1.0, max(0.0, (3.0 - leverage / threshold) / 2.0))
+    unusual = min(1.0, max(0.0, (3.0 - leverage / threshold) / 2.0))
+    return unusual * min(1.0, max(0.0, 1.0 - outside))

@@ -53,6 +53,9 @@ class Model:
     precision: tuple[tuple[float, ...], ...]
     """Inverse second-moment matrix of the standardised features: leverage = z' precision z."""
     leverage_threshold: float
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    """Range of each feature in the training window."""
     warm_start: Floats = field(repr=False, default_factory=lambda: np.zeros(0))
 
     def standardise(self, values: Sequence[float]) -> list[float]:
@@ -73,6 +76,13 @@ class Model:
         for left, row in zip(scaled, self.precision, strict=True):
             total += left * sum(right * weight for right, weight in zip(scaled, row, strict=True))
         return total
+
+    def outside(self, values: Sequence[float]) -> float:
+        """Return how far the most distant feature lies outside its training range, in its spreads."""
+        found = 0.0
+        for value, low, high, spread in zip(values, self.lowest, self.highest, self.spread, strict=True):
+            found = max(found, (low - value) / spread, (value - high) / spread)
+        return found
 
     def level(self, workflow: str, family: str) -> Level:
         """Return the level of a workflow; of its family, or of all, where it is unknown."""
@@ -156,6 +166,8 @@ def fit_model(
         overall=Level(shapes[0][2], shapes[1][2], 0),
         precision=tuple(tuple(row) for row in precision.tolist()),
         leverage_threshold=float(np.quantile(leverage, LEVERAGE_QUANTILE)) if scaled.shape[1] else 1.0,
+        lowest=tuple(np.min(raw, axis=0, initial=np.inf, where=np.isfinite(raw)).tolist()),
+        highest=tuple(np.max(raw, axis=0, initial=-np.inf, where=np.isfinite(raw)).tolist()),
         warm_start=poisson.slopes,
     )
 

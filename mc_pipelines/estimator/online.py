@@ -7,7 +7,7 @@ served with what was known. State changes only in :meth:`OnlineEstimator.observe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mc_pipelines.estimator.bias import BiasTracker, gain_of_half_life
@@ -19,7 +19,7 @@ from mc_pipelines.estimator.history import DAY
 from mc_pipelines.estimator.model import SHAPES, Model
 from mc_pipelines.estimator.setting import DEFAULT_SETTING, Setting
 from mc_pipelines.estimator.shift import ShiftDetector
-from mc_pipelines.estimator.v1 import DailyMeans
+from mc_pipelines.estimator.v1 import DailyMeans, V1Table
 
 HISTORY_FEATURES = ("workflow_recent", "workflow_last", "variant_recent", "variant_last")
 _KEEP_LONG = 0.5 ** (1.0 / 200.0)
@@ -156,6 +156,12 @@ class OnlineEstimator:
             mean = self.all_daily.mean(day)
         return mean * request.resources
 
+    def v1_table(self, day: int, prices: Mapping[str, float] | None = None) -> V1Table:
+        """Return v1 as of the midnight that begins ``day`` (days since the epoch)."""
+        means = {name: state.daily.mean(day) for name, state in self.workflows.items()}
+        known = {name: mean for name, mean in means.items() if not math.isnan(mean)}
+        return V1Table(day, known, self.all_daily.mean(day), dict(prices or {}))
+
     def predict(self, request: Request, *, enabled: bool = True, remember: bool = True) -> Prediction:
         """Predict one run; never learns from it before it is observed.
 
@@ -290,7 +296,7 @@ class OnlineEstimator:
             minimum_runs=setting.minimum_runs,
             expected_runs=state.daily.rate(request.submitted // DAY) * setting.confidence_horizon_days,
         )
-        known_ground = in_distribution(model.leverage(features), model.leverage_threshold)
+        known_ground = in_distribution(model.leverage(features), model.leverage_threshold, model.outside(features))
         if aggregate * known_ground < setting.serve_threshold <= aggregate:
             reasons.append(Reason.OUT_OF_DISTRIBUTION)
         return aggregate, aggregate * known_ground, tuple(reasons)

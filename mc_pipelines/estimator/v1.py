@@ -6,6 +6,7 @@ estimate is the mean times its own allocation and price, so v1 too keeps resourc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,24 @@ class DailyMeans:
         """Return the trailing mean in seconds; NaN where no run finished in the window."""
         runs, seconds = self.sums(day)
         return seconds / runs if runs > 0.0 else NO_ESTIMATE
+
+
+@dataclass(frozen=True, slots=True)
+class V1Table:
+    """v1 as of one midnight: all that serving needs when there is no model, or none that can be read."""
+
+    day: int
+    """Days since the epoch."""
+    means: Mapping[str, float]
+    """Workflow to trailing mean runtime, seconds."""
+    overall: float
+    """Mean of all runs; NaN where there was none."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """Workflow to its last USD rate per resource-hour, for when a price is unknown."""
+
+    def resource_seconds(self, workflow: str, resources: float) -> float:
+        """Return v1's resource-seconds for a run."""
+        return self.means.get(workflow, self.overall) * resources
 
 
 def trailing_means(history: History, *, window_days: int = 30) -> Floats:

@@ -1,0 +1,164 @@
+"""Registry and ledger: two people, compare-and-swap, rollback, frozen predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from mc_pipelines.attest.signer import LocalSigner
+from mc_pipelines.estimator import records
+from mc_pipelines.estimator.artefact import build_artefact
+from mc_pipelines.estimator.drift import Drift, State
+from mc_pipelines.estimator.history import DAY, moment_of
+from mc_pipelines.estimator.pricing import Price
+from mc_pipelines.estimator.promotion import Check
+from mc_pipelines.estimator.registry import (
+    current,
+    load_champion,
+    path_of,
+    promote,
+    read_v1,
+    register,
+    roll_back,
+    write_v1,
+)
+from mc_pipelines.estimator.replay import replay
+from mc_pipelines.estimator.serving import EstimatorService
+from mc_pipelines.foundation.errors import ConflictError, ForbiddenError, NotFoundError
+from mc_pipelines_tests.estimator.synthetic import FIRST, make_history
+
+pytestmark = pytest.mark.database
+AT = datetime(2026, 1, 19, 17, tzinfo=UTC)
+GOOD = (Check("wape", passed=True, detail="better"),)
+
+
+class MemoryStore(dict):
+    def put(self, path, content, *, if_absent=True):
+        if if_absent and path in self:
+            return False
+        self[path] = content
+        return True
+
+    def get(self, path):
+        if path not in self:
+            raise NotFoundError("No such object", field="path", value=path)
+        return self[path]
+
+
+@pytest.fixture(scope="module")
+def artefacts():
+    found = []
+    for seed in (7, 8):
+        history = make_history(seed=seed, days=10)
+        found.append(build_artefact(replay(history)[1], history))
+    return found
+
+
+def registered(database, store, artefacts):
+    signer = LocalSigner.generate()
+    with database.app.begin() as connection:
+        return [register(connection, store, one, signer, proposed_by="ann", at=AT) for one in artefacts]
+
+
+def test_promotion_needs_checks_and_a_second_person(database, artefacts):
+    store = MemoryStore()
+    first, _ = registered(database, store, artefacts)
+    with database.app.begin() as connection:
+        with pytest.raises(ForbiddenError):
+            promote(connection, first, expected_version=0, checks=GOOD, approved_by="ann", at=AT)
+        for bad in ((), (*GOOD, Check("coverage", passed=False, detail="0.80"))):
+            with pytest.raises(ConflictError):
+                promote(connection, first, expected_version=0, checks=bad, approved_by="ben", at=AT)
+        with pytest.raises(NotFoundError):
+            promote(connection, "sha256:" + "0" * 64, expected_version=0, checks=GOOD, approved_by="ben", at=AT)
+        assert current(connection) is None
+        assert promote(connection, first, expected_version=0, checks=GOOD, approved_by="ben", at=AT).version == 1
+
+
+def test_of_two_promotions_from_the_same_version_one_wins_and_rollback_is_a_move(database, artefacts):
+    store = MemoryStore()
+    first, second = registered(database, store, artefacts)
+    with database.app.begin() as connection:
+        promote(connection, first, expected_version=0, checks=GOOD, approved_by="ben", at=AT)
+    with database.app.begin() as connection:
+        promote(connection, second, expected_version=1, checks=GOOD, approved_by="ben", at=AT)
+    with database.app.begin() as connection:
+        with pytest.raises(ConflictError, match="moved"):
+            promote(connection, first, expected_version=1, checks=GOOD, approved_by="ben", at=AT)
+        assert current(connection).model_id == second
+        back = roll_back(connection, expected_version=2, asked_by="ann", approved_by="ben", at=AT)
+        assert (back.model_id, back.version, back.act) == (first, 3, "rollback")
+        assert load_champion(connection, store, at=AT)[0].model_id == first
+
+
+def test_registering_twice_is_one_model_and_one_act(database, artefacts):
+    store = MemoryStore()
+    registered(database, store, artefacts[:1])
+    registered(database, store, artefacts[:1])
+    with database.app.begin() as connection:
+        assert len(connection.execute(select(records.model)).all()) == 1
+        assert connection.execute(text("select count(*) from attest_log_leaf")).scalar() == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered"])
+def test_an_unreadable_champion_is_v1_and_one_alert(database, artefacts, damage):
+    store = MemoryStore()
+    first, _ = registered(database, store, artefacts)
+    with database.app.begin() as connection:
+        promote(connection, first, expected_version=0, checks=GOOD, approved_by="ben", at=AT)
+        table = artefacts[0].estimator.v1_table(FIRST // DAY + 10, artefacts[0].prices)
+        write_v1(connection, table)
+    if damage == "gone":
+        del store[path_of(first)]
+    else:
+        store[path_of(first)] = store[path_of(first)].replace(b"1", b"2", 1)
+    with database.app.begin() as connection:
+        for _ in range(2):
+            found, unreadable = load_champion(connection, store, at=AT)
+            assert (found, unreadable) == (None, True)
+        assert len(connection.execute(select(records.alert)).all()) == 1
+        v1 = read_v1(connection, day=FIRST // DAY + 12)
+        assert v1 == table
+    service = EstimatorService(found, {}, v1=v1, unreadable=unreadable)
+    served = service.estimate({}, "family0/task0", run_id="r", at=AT, price_id="p")
+    assert served.resource_seconds == table.means["family0/task0"]
+    assert served.cost is not None
+    assert served.reasons == ("model-unreadable",)
+
+
+def test_the_ledger_freezes_the_first_estimate_of_a_run(database, artefacts):
+    service = EstimatorService(artefacts[0], {"p": Price("p", "USD", Decimal("0.05747"))})
+    at = moment_of(FIRST + 10 * DAY)
+    estimate = service.estimate({"size": 100.0}, "family0/task0", run_id="run-1", at=at, price_id="p")
+    with database.app.begin() as connection:
+        first = records.freeze_estimate(connection, estimate, tenant="acme")
+        again = records.freeze_estimate(connection, replace(estimate, cost=Decimal(999)), tenant="acme")
+        other = records.freeze_estimate(connection, estimate, tenant="globex")
+        assert first == again != other
+        row = connection.execute(select(records.prediction).where(records.prediction.c.tenant == "acme")).one()
+        assert (row.cost, row.model_id, tuple(row.reasons)) == (estimate.cost, artefacts[0].model_id, estimate.reasons)
+    with pytest.raises(DBAPIError), database.app.begin() as connection:
+        connection.execute(text("update estimator_prediction set cost = 0"))
+    with pytest.raises(DBAPIError), database.owner.begin() as connection:
+        connection.execute(text("delete from estimator_champion"))
+
+
+def test_verdicts_are_kept_and_the_newest_are_read(database):
+    row = Drift("w", 10.5, 40, 9, 0.01, -0.02, 0.03, State.OK, 100, 0.2, 0.3)
+    with database.app.begin() as connection:
+        for at in (AT, AT + timedelta(days=7)):
+            for _ in range(2):
+                records.record_drift(
+                    connection, [("served", row), ("v1", replace(row, low=float("-inf")))], as_of=at, window_days=90
+                )
+        found = records.latest_drift(connection)
+    assert [(one.source, one.as_of) for one in found] == [
+        ("served", AT + timedelta(days=7)),
+        ("v1", AT + timedelta(days=7)),
+    ]
+    assert found[1].low is None
