@@ -1,0 +1,189 @@
+"""Who may read which claims: one question to the policy per request, then arithmetic per claim.
+
+The policy answers with a filter (the highest classification, the purposes, the verification statuses), which
+becomes a table over all labels and, for one snapshot, a byte per event. The walk looks at that byte while it
+walks: a path through a hidden claim is no path, a count never counts it. No other tenant's claims are in
+what is walked in the first place. When the policy gives no filter, nothing is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc_pipelines.decision.engine import PolicyEngine
+from mc_pipelines.foundation.canonical import digest_of
+from mc_pipelines.foundation.errors import UnavailableError
+from mc_pipelines.foundation.ids import Digest, TenantId
+from mc_pipelines.provenance.labels import LABELS, classification_of, purposes_of, verification_of
+from mc_pipelines.provenance.log_reader import FOREVER
+from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, VERIFICATION_CODE, Purpose, VerificationStatus
+from mc_pipelines.provenance.partition import Partition
+from mc_pipelines.provenance.snapshot import Snapshot
+from mc_pipelines.provenance.walk import Visible
+
+QUERY = "data.graph.visible"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who asks, from the verified credential.
+
+    Attributes:
+        tenant: whose graph is asked for.
+        roles: the roles held.
+        clearance: 0 to 3.
+        purpose: what the answer is for.
+    """
+
+    tenant: TenantId
+    roles: frozenset[str]
+    clearance: int = 0
+    purpose: Purpose = Purpose.OPERATIONS
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What may be read; made by the policy.
+
+    Attributes:
+        maximum_classification: the highest classification.
+        purposes: a claim bound to purposes must name one of these.
+        statuses: verification statuses of documents whose claims may be read.
+        policy: digest of the policy that said so.
+    """
+
+    maximum_classification: int
+    purposes: frozenset[str]
+    statuses: frozenset[str]
+    policy: Digest
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Names what this filter lets through and which policy said so."""
+        return digest_of(
+            {
+                "classification": self.maximum_classification,
+                "purposes": sorted(self.purposes),
+                "statuses": sorted(self.statuses),
+                "policy": self.policy,
+            }
+        )
+
+    @cached_property
+    def allowed(self) -> NDArray[Any]:
+        """A byte per label: whether claims under it may be read."""
+        codes = {VERIFICATION_CODE[status] for status in self.statuses}
+        return np.array(
+            [
+                classification_of(label) <= self.maximum_classification
+                and verification_of(label) in codes
+                and (not purposes_of(label) or bool(purposes_of(label) & self.purposes))
+                for label in range(LABELS)
+            ],
+            dtype=np.uint8,
+        )
+
+    def narrowed(self, statuses: Collection[str]) -> Filter:
+        """Return the filter that also keeps to ``statuses``."""
+        return Filter(self.maximum_classification, self.purposes, self.statuses & frozenset(statuses), self.policy)
+
+
+EVERYTHING = Filter(
+    MAXIMUM_CLASSIFICATION, frozenset(Purpose), frozenset(VerificationStatus), Digest("sha256:" + "0" * 64)
+)
+"""For work of the system itself (retention, checks), never for a person's request."""
+
+
+def decide(engine: PolicyEngine, revision: Digest, reader: Reader) -> Filter:
+    """Ask the policy what ``reader`` may read.
+
+    Raises:
+        UnavailableError: the policy gave no filter, or one that means nothing here; nothing may be read.
+    """
+    verdict = engine.evaluate(
+        QUERY,
+        {
+            "tenant": reader.tenant,
+            "caller": {"roles": sorted(reader.roles), "clearance": reader.clearance, "purpose": reader.purpose.value},
+        },
+    )
+    answer = verdict.require()
+    try:
+        highest, purposes, statuses = answer["max_classification"], answer["purposes"], answer["statuses"]
+        known = set(purposes) <= set(Purpose) and set(statuses) <= set(VerificationStatus)
+        well_formed = known and isinstance(highest, int) and -1 <= highest <= MAXIMUM_CLASSIFICATION
+    except (KeyError, TypeError):
+        well_formed = False
+    if not well_formed:
+        raise UnavailableError("The graph policy gave no usable filter", mend="see policy/graph/README.md")
+    return Filter(highest, frozenset(purposes), frozenset(statuses), revision)
+
+
+@dataclass(frozen=True)
+class View:
+    """What one filter shows of a snapshot at one moment.
+
+    Attributes:
+        visible: a byte per event.
+        since: the last moment at which something began or ended, microseconds since 1970.
+        until: the next such moment; the view holds until then.
+        position: the events up to which it reads (tenant's, shared).
+    """
+
+    visible: Visible
+    since: int
+    until: int
+    position: tuple[int, int]
+
+
+def view_of(snapshot: Snapshot, allowed: Filter, *, valid_at: int, position: tuple[int, int] | None = None) -> View:
+    """Return what ``allowed`` shows of a snapshot.
+
+    Args:
+        snapshot: the graph.
+        allowed: what may be read.
+        valid_at: the moment at which claims must hold, microseconds since 1970.
+        position: read as it was known after these events; None = all the snapshot has.
+    """
+    at = position or snapshot.position
+    own, own_standing, own_times = _events(snapshot.own, allowed, valid_at, at[0])
+    parts = [(own, own_standing)]
+    times = own_times
+    shared = np.zeros(1, dtype=np.uint8)
+    if snapshot.shared is not None:
+        shared, standing, shared_times = _events(snapshot.shared, allowed, valid_at, at[1])
+        parts.append((shared, standing))
+        times = np.append(times, shared_times)
+    everything = all(bool(np.all(mask[standing])) for mask, standing in parts)
+    past, future = times[times <= valid_at], times[times > valid_at]
+    return View(
+        Visible(own, shared, everything),
+        int(past.max()) if len(past) else 0,
+        int(future.min()) if len(future) else int(FOREVER),
+        at,
+    )
+
+
+def _events(
+    partition: Partition, allowed: Filter, valid_at: int, upto: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    documents = partition.documents
+    standing = documents["doc_standing"].astype(np.bool_)
+    shown = standing & allowed.allowed[documents["doc_label"]].astype(np.bool_)
+    begin, end = documents["doc_valid_from"], documents["doc_valid_to"]
+    shown &= (begin <= valid_at) & (valid_at < end)
+    shown[upto + 1 :] = False
+    ended = partition.closures
+    effective = (ended.seq <= upto) & (ended.valid_to <= valid_at)  # pruned is -1: always
+    shown[ended.closed_seq[effective]] = False
+    # The generation has dropped pruned claims already, so a document that it does not hold standing is no matter.
+    times = np.concatenate([begin[standing], end[standing], ended.valid_to])
+    mask = shown.astype(np.uint8)
+    mask.flags.writeable = False
+    return mask, standing, np.unique(times[(times > 0) & (times < FOREVER)])

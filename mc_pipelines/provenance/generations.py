@@ -1,0 +1,275 @@
+"""Generations: build a tenant's graph from the log into one immutable file, and move the pointer to it.
+
+Building reads the log up to an event, before which nothing changes, and writes a file; nothing is locked.
+Publishing is a compare-and-set of one row: the pointer moves forward only, so a slow builder cannot undo a
+fast one, and a builder killed anywhere leaves the old generation current. The last three files stay for rollback
+and for readers that still hold them; a mapped file stays readable after it is unlinked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.errors import ConflictError
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance import csr, id_codec, log_reader
+from mc_pipelines.provenance.edge_log import head_of, known_tenants
+from mc_pipelines.provenance.generation_file import LAYOUT, MAXIMUM_NODES, open_generation, write_generation
+from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.records import TYPE_MENTIONS
+
+KEPT = 3
+"""Generations of a tenant that stay on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One built generation, as its row says.
+
+    Attributes:
+        tenant: whose graph it is.
+        generation: digest of the file (hex).
+        seq: everything up to this event is inside.
+        path: below the folder of generations.
+        nodes: how many nodes.
+        edges: how many distinct claims of edges (entries of one direction).
+        bytes: size of the file.
+    """
+
+    tenant: TenantId
+    generation: str
+    seq: int
+    path: str
+    nodes: int
+    edges: int
+    bytes: int
+
+
+def build_generation(database: Database, folder: Path, tenant: TenantId, *, clock: Clock) -> Generation:
+    """Build the tenant's generation from the log as it stands and make it current.
+
+    Where the current generation is as new as the log already, that one is returned and nothing is written.
+
+    Args:
+        database: the log, as the application role.
+        folder: the folder of generations; the file goes below ``<folder>/<tenant>``.
+        tenant: whose graph to build; ``public`` for the shared partition.
+        clock: tells when it was built.
+    """
+    with database.begin(tenant=tenant) as connection:
+        seq = head_of(connection, tenant)
+        current = current_generation(connection, tenant)
+        if current is not None and current.seq == seq and (folder / current.path).exists():
+            return current
+        sections = read_graph(connection, tenant, seq)
+    nodes, edges = len(sections["kind"]), len(sections["up"])
+    facts = {"layout": LAYOUT, "tenant": tenant, "seq": seq, "nodes": nodes, "edges": edges}
+    path, digest = write_generation(folder / tenant, facts, sections)
+    built = Generation(tenant, digest, seq, f"{tenant}/{path.name}", nodes, edges, path.stat().st_size)
+    with database.begin(tenant=tenant) as connection:
+        publish_generation(connection, built, clock=clock)
+    _forget_old(database, folder, tenant)
+    return built
+
+
+def build_all(database: Database, folder: Path, *, clock: Clock) -> list[Generation]:
+    """Build the generation of every tenant with a log; see :func:`build_generation`."""
+    with database.begin() as connection:
+        tenants = known_tenants(connection)
+    return [build_generation(database, folder, tenant, clock=clock) for tenant in tenants]
+
+
+def read_graph(connection: Connection, tenant: TenantId, seq: int) -> dict[str, NDArray[Any]]:
+    """Return all sections of the graph that the log holds up to event ``seq``.
+
+    Raises:
+        ConflictError: the tenant has more nodes than one generation holds.
+    """
+    return assemble(
+        tenant,
+        log_reader.read_documents(connection, tenant, after=0, upto=seq),
+        log_reader.read_claims(connection, tenant, after=0, upto=seq),
+        log_reader.read_nodes(connection, tenant, after=0),
+        log_reader.read_closures(connection, tenant, upto=seq),
+    )
+
+
+def assemble(
+    tenant: TenantId,
+    documents: log_reader.Documents,
+    claims: log_reader.Claims,
+    nodes: log_reader.Nodes,
+    closures: log_reader.Closures,
+) -> dict[str, NDArray[Any]]:
+    """Return all sections of the graph that these rows of the log make; see :func:`read_graph`."""
+    pruned = closures.closed_seq[closures.valid_to == -1]
+    high, low, table, numbers = number_ends(claims)
+    count = len(high)
+    if count > MAXIMUM_NODES:
+        raise ConflictError(f"A generation holds at most {MAXIMUM_NODES} nodes", field="tenant", value=tenant)
+    columns = document_columns(documents, claims, numbers, pruned)
+    edges = (claims.type != TYPE_MENTIONS) & columns.pop("standing")[claims.seq]
+    place = csr.find_keys(nodes.high, nodes.low, table, high, low)
+    lists = csr.build_lists(
+        numbers[0::2][edges],
+        numbers[1::2][edges],
+        claims.type[edges],
+        claims.seq[edges],
+        count,
+        {"permanent": columns.pop("permanent"), "label": columns["doc_label"], "valid_from": columns["doc_valid_from"]},
+    )
+    hot, cold = split_lists(lists)
+    if tenant == PUBLIC:  # every tenant's reader looks the shared nodes up by key
+        cold |= {"key_high": high, "key_low": low}
+    return hot | node_sections(nodes, place, count) | csr.index_keys(high) | cold | columns
+
+
+def number_ends(claims: log_reader.Claims) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Number the ends of claims in order of first mention: keys (high, low), hash table, number of each end."""
+    rows = len(claims.seq)
+    high, low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
+    high[0::2], high[1::2] = claims.source_high, claims.target_high
+    low[0::2], low[1::2] = claims.source_low, claims.target_low
+    table = np.full(1 << max(4, (2 * rows).bit_length()), -1, dtype=np.int32)
+    keys_high, keys_low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
+    numbers = csr.number_keys(high, low, table, keys_high, keys_low, 0)
+    count = int(numbers.max()) + 1 if rows else 0
+    return keys_high[:count].copy(), keys_low[:count].copy(), table, numbers
+
+
+def document_columns(
+    documents: log_reader.Documents,
+    claims: log_reader.Claims,
+    numbers: NDArray[Any],
+    pruned: NDArray[Any],
+) -> dict[str, NDArray[Any]]:
+    """Return the columns by event; event 0 is none and never visible. ``standing`` says what was not pruned."""
+    empty = np.zeros(1, dtype=np.int64) + log_reader.FOREVER
+    standing = np.append([False], documents.exists)
+    standing[pruned] = False
+    known = np.zeros(len(standing), dtype=np.int64)
+    first_mention = np.flatnonzero(np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0) // 2
+    known += np.bincount(claims.seq[first_mention], minlength=len(known))
+    return {
+        "standing": standing,
+        "permanent": np.append([False], documents.permanent),
+        "doc_label": np.append(np.zeros(1, dtype=np.uint16), documents.label),
+        "doc_valid_from": np.append(empty, documents.valid_from),
+        "doc_valid_to": np.append(empty, documents.valid_to),
+        "doc_recorded": np.append([0], documents.recorded),
+        "doc_standing": standing.astype(np.uint8),
+        "doc_nodes": np.cumsum(known).astype(np.uint32),
+    }
+
+
+def node_sections(nodes: log_reader.Nodes, place: NDArray[Any], count: int) -> dict[str, NDArray[Any]]:
+    """Return kinds and encoded ids in order of number; ``place`` is the number of each node row."""
+    keep = place >= 0
+    order = np.argsort(place[keep], kind="stable")
+    rows = np.flatnonzero(keep)[order]
+    kind = np.zeros(count, dtype=np.uint8)
+    kind[place[rows]] = nodes.kind[rows] | nodes.stub[rows] << 3
+    starts, encoded = id_codec.encode_texts(
+        nodes.text, nodes.begin[rows], nodes.length[rows], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
+    )
+    return {"kind": kind, "id_start": starts, "ids": encoded}
+
+
+def split_lists(lists: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Separate what every walk reads from what only a filtered one reads."""
+    cold = {name: lists[name] for name in ("up_seq", "down_seq")}
+    return {name: array for name, array in lists.items() if name not in cold}, cold
+
+
+def current_generation(connection: Connection, tenant: TenantId) -> Generation | None:
+    """Return the tenant's current generation, None before the first."""
+    row = connection.execute(
+        text(
+            "select g.generation, g.seq, g.path, g.nodes, g.edges, g.bytes from provenance_pointers p"
+            " join provenance_generations g on g.tenant = p.tenant and g.generation = p.generation"
+            " where p.tenant = :tenant"
+        ),
+        {"tenant": tenant},
+    ).one_or_none()
+    if row is None:
+        return None
+    return Generation(tenant, row.generation, row.seq, row.path, row.nodes, row.edges, row.bytes)
+
+
+def publish_generation(connection: Connection, built: Generation, *, clock: Clock) -> bool:
+    """Record a generation and move the pointer to it if it is newer; False where a newer one is current."""
+    facts = {
+        "tenant": built.tenant,
+        "generation": built.generation,
+        "seq": built.seq,
+        "path": built.path,
+        "nodes": built.nodes,
+        "edges": built.edges,
+        "bytes": built.bytes,
+        "built_at": clock.now(),
+    }
+    connection.execute(
+        text(
+            "insert into provenance_generations (tenant, generation, seq, path, nodes, edges, bytes, built_at)"
+            " values (:tenant, :generation, :seq, :path, :nodes, :edges, :bytes, :built_at) on conflict do nothing"
+        ),
+        facts,
+    )
+    moved = connection.execute(
+        text(
+            "insert into provenance_pointers as current (tenant, generation, seq) values (:tenant, :generation, :seq)"
+            " on conflict (tenant) do update set generation = excluded.generation, seq = excluded.seq"
+            " where current.seq <= excluded.seq"
+        ),
+        facts,
+    )
+    return bool(moved.rowcount)
+
+
+def check_structure(path: Path) -> None:
+    """Check that both directions of a generation hold the same edges and that every list is in order.
+
+    Raises:
+        ConflictError: they do not; the generation must not be served.
+    """
+    file = open_generation(path)
+    nodes = len(file["kind"])
+    pairs = []
+    for name in ("up", "down"):
+        degrees: NDArray[np.int64] = np.diff(file[f"{name}_start"].astype(np.int64))  # type: ignore[assignment]
+        owner = np.repeat(np.arange(nodes, dtype=np.uint64), degrees)
+        entry = file[name].astype(np.uint64)
+        same_owner = owner[1:] == owner[:-1]
+        if bool(np.any(same_owner & (entry[1:] < entry[:-1]))):
+            raise ConflictError("A list of the generation is out of order", field="section", value=name)
+        neighbour, code = entry >> np.uint64(2), entry & np.uint64(3)
+        lower, upper = (owner, neighbour) if name == "up" else (neighbour, owner)
+        pairs.append(np.sort(lower << np.uint64(32) | upper << np.uint64(2) | code))
+    if not np.array_equal(pairs[0], pairs[1]):
+        raise ConflictError("The two directions of the generation differ", field="path", value=path.name)
+
+
+def _forget_old(database: Database, folder: Path, tenant: TenantId) -> None:
+    with database.begin(tenant=tenant) as connection:
+        rows = connection.execute(
+            text(
+                "select generation, path from provenance_generations where tenant = :tenant"
+                " order by seq desc, built_at desc offset :kept"
+            ),
+            {"tenant": tenant, "kept": KEPT},
+        ).all()
+        for row in rows:
+            connection.execute(
+                text("delete from provenance_generations where tenant = :tenant and generation = :generation"),
+                {"tenant": tenant, "generation": row.generation},
+            )
+    for row in rows:
+        (folder / row.path).unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+# ruff: noqa: PLR2004, SIM110 - byte values and lengths of the forms described below; loops that compile
+"""Ids as bytes: a digest is 32 bytes, not 64 characters; and back, as JSON text.
+
+The first byte tells the form: 1 = ``sha256:`` and 32 bytes; 2 = ``gitoid:blob:sha256:`` and 32 bytes;
+3 = a prefix (its length, its text) and the 16 bytes of a UUID in canonical text; 0 = the text itself in UTF-8.
+Each id has exactly one encoding, so ids may be compared as bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mc_pipelines.provenance.compiling import compiled
+
+_SHA256 = re.compile(rb"sha256:([0-9a-f]{64})")
+_GITOID = re.compile(rb"gitoid:blob:sha256:([0-9a-f]{64})")
+_UUID_END = re.compile(rb"(.{1,255}?)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.DOTALL)
+TEXT, SHA256, GITOID, UUID_END = 0, 1, 2, 3
+_PREFIX = {SHA256: b"sha256:", GITOID: b"gitoid:blob:sha256:"}
+
+
+def encode_id(text: str) -> bytes:
+    """Return the encoding of one id."""
+    raw = text.encode()
+    if found := _SHA256.fullmatch(raw):
+        return b"\x01" + bytes.fromhex(found[1].decode())
+    if found := _GITOID.fullmatch(raw):
+        return b"\x02" + bytes.fromhex(found[1].decode())
+    if found := _UUID_END.fullmatch(raw):
+        prefix, end = found.groups()
+        return b"\x03" + bytes([len(prefix)]) + prefix + bytes.fromhex(end.replace(b"-", b"").decode())
+    return b"\x00" + raw
+
+
+def decode_id(encoded: bytes) -> str:
+    """Return the id of an encoding."""
+    form = encoded[0]
+    if form == TEXT:
+        return encoded[1:].decode()
+    if form == UUID_END:
+        length = encoded[1]
+        end = encoded[2 + length :].hex()
+        parts = (end[:8], end[8:12], end[12:16], end[16:20], end[20:])
+        return encoded[2 : 2 + length].decode() + "-".join(parts)
+    return (_PREFIX[form] + encoded[1:].hex().encode()).decode()
+
+
+def join_encoded(encoded: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return start offsets (uint32, one more than ids) and the joined bytes."""
+    starts = np.zeros(len(encoded) + 1, dtype=np.uint64)
+    np.cumsum([len(each) for each in encoded], out=starts[1:])
+    return starts.astype(np.uint32), np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+
+@compiled
+def _hex_value(character: int) -> int:
+    if 48 <= character <= 57:
+        return character - 48
+    if 97 <= character <= 102:
+        return character - 87
+    return -1
+
+
+@compiled
+def _is_hex(text: NDArray[Any], begin: int, end: int) -> bool:
+    for place in range(begin, end):
+        if _hex_value(text[place]) < 0:
+            return False
+    return True
+
+
+@compiled
+def _is_uuid(text: NDArray[Any], begin: int) -> bool:
+    for place in range(36):
+        character = text[begin + place]
+        if place in (8, 13, 18, 23):
+            if character != 45:
+                return False
+        elif _hex_value(character) < 0:
+            return False
+    return True
+
+
+@compiled
+def _matches(text: NDArray[Any], begin: int, prefix: NDArray[Any]) -> bool:
+    for place in range(len(prefix)):
+        if text[begin + place] != prefix[place]:
+            return False
+    return True
+
+
+@compiled
+def _unhex(text: NDArray[Any], begin: int, end: int, out: NDArray[Any], at: int) -> int:
+    place = begin
+    while place < end:
+        if text[place] == 45:
+            place += 1
+            continue
+        out[at] = _hex_value(text[place]) * 16 + _hex_value(text[place + 1])
+        at += 1
+        place += 2
+    return at
+
+
+@compiled
+def encode_texts(
+    text: NDArray[Any], begins: NDArray[Any], lengths: NDArray[Any], sha256: NDArray[Any], gitoid: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Encode many ids that lie in ``text``; same forms as :func:`encode_id`, without making Python objects."""
+    out = np.empty(lengths.sum() + 2 * len(lengths), dtype=np.uint8)
+    starts = np.zeros(len(lengths) + 1, dtype=np.uint32)
+    at = 0
+    for row in range(len(lengths)):
+        begin, length = begins[row], lengths[row]
+        end = begin + length
+        if length == 71 and _matches(text, begin, sha256) and _is_hex(text, begin + 7, end):
+            out[at] = 1
+            at = _unhex(text, begin + 7, end, out, at + 1)
+        elif length == 83 and _matches(text, begin, gitoid) and _is_hex(text, begin + 19, end):
+            out[at] = 2
+            at = _unhex(text, begin + 19, end, out, at + 1)
+        elif 37 <= length <= 291 and _is_uuid(text, end - 36):
+            out[at] = 3
+            out[at + 1] = length - 36
+            at += 2
+            for place in range(begin, end - 36):
+                out[at] = text[place]
+                at += 1
+            at = _unhex(text, end - 36, end, out, at)
+        else:
+            out[at] = 0
+            at += 1
+            for place in range(begin, end):
+                out[at] = text[place]
+                at += 1
+        starts[row + 1] = at
+    return starts, out[:at].copy()
+
+
+SHA256_PREFIX = np.frombuffer(_PREFIX[SHA256], dtype=np.uint8)
+GITOID_PREFIX = np.frombuffer(_PREFIX[GITOID], dtype=np.uint8)

@@ -1,0 +1,223 @@
+"""Reading the log in bulk: binary COPY straight into arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.compiling import compiled
+
+Array = NDArray[Any]
+FOREVER = np.iinfo(np.int64).max
+"""A validity without end, in microseconds since 1970."""
+
+_HEADER = 19
+_ROW = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("key_length", ">i4"),
+        ("order", ">i8"),
+        ("ends_length", ">i4"),
+        ("source_high", ">u8"),
+        ("source_low", ">u8"),
+        ("target_length", ">i4"),
+        ("target_high", ">u8"),
+        ("target_low", ">u8"),
+        ("type_length", ">i4"),
+        ("type", ">i2"),
+    ]
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ORDINAL_BITS = 26
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Claim rows of a tenant, in order of seq and then of ordinal."""
+
+    seq: Array
+    source_high: Array
+    source_low: Array
+    target_high: Array
+    target_low: Array
+    type: Array
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Node rows of a tenant: keys, kinds and ids (as slices of ``text``)."""
+
+    high: Array
+    low: Array
+    kind: Array
+    stub: Array
+    begin: Array
+    length: Array
+    text: Array
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents ``first`` to ``last`` of a tenant by event; an event without a document is never visible."""
+
+    first: int
+    last: int
+    exists: Array
+    label: Array
+    valid_from: Array
+    valid_to: Array
+    recorded: Array
+    permanent: Array
+
+
+@dataclass(frozen=True)
+class Closures:
+    """What ended documents: by which event, which document, from when on (-1: pruned)."""
+
+    seq: Array
+    closed_seq: Array
+    valid_to: Array
+
+
+def read_claims(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Claims:
+    """Read the claims of events ``after`` < seq <= ``upto``."""
+    rows = np.frombuffer(
+        _copy_out(
+            connection,
+            f"select seq << {_ORDINAL_BITS} | ordinal, source, target, type from provenance_claims"
+            " where tenant = %s and seq > %s and seq <= %s",
+            (tenant, after, upto),
+        )[_HEADER:-2],
+        dtype=_ROW,
+    )
+    order = rows["order"].astype(np.int64)
+    if len(order) > 1 and not bool(np.all(order[1:] > order[:-1])):
+        place = np.argsort(order, kind="stable")
+        rows, order = rows[place], order[place]
+    return Claims(
+        order >> _ORDINAL_BITS,
+        rows["source_high"].astype(np.uint64),
+        rows["source_low"].astype(np.uint64),
+        rows["target_high"].astype(np.uint64),
+        rows["target_low"].astype(np.uint64),
+        rows["type"].astype(np.int8),
+    )
+
+
+def read_nodes(connection: Connection, tenant: TenantId, *, after: int) -> Nodes:
+    """Read the nodes that events ``after`` < seq created or first described.
+
+    There is no upper end: a later event may move a node's ``changed_seq`` forward at any moment.
+    """
+    raw = np.frombuffer(
+        _copy_out(
+            connection,
+            "select uuid_send(node), kind, stub, id from provenance_nodes where tenant = %s and changed_seq > %s",
+            (tenant, after),
+        ),
+        dtype=np.uint8,
+    )
+    high, low, kind, stub, begin, length = _parse_nodes(raw)
+    return Nodes(high, low, kind, stub, begin, length, raw)
+
+
+def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Documents:
+    """Read the documents of events ``after`` < seq <= ``upto``."""
+    rows = connection.execute(
+        text(
+            "select seq, label, valid_from, valid_to, recorded_at, series is null and not prunable as permanent"
+            " from provenance_documents where tenant = :tenant and seq > :after and seq <= :upto"
+        ),
+        {"tenant": tenant, "after": after, "upto": upto},
+    ).all()
+    count = upto - after
+    made = Documents(
+        after + 1,
+        upto,
+        np.zeros(count, dtype=np.bool_),
+        np.zeros(count, dtype=np.uint16),
+        np.full(count, FOREVER, dtype=np.int64),
+        np.full(count, FOREVER, dtype=np.int64),
+        np.zeros(count, dtype=np.int64),
+        np.zeros(count, dtype=np.bool_),
+    )
+    for row in rows:
+        place = row.seq - after - 1
+        made.exists[place] = True
+        made.label[place] = row.label
+        made.valid_from[place] = microseconds(row.valid_from)
+        if row.valid_to is not None:
+            made.valid_to[place] = microseconds(row.valid_to)
+        made.recorded[place] = microseconds(row.recorded_at)
+        made.permanent[place] = row.permanent and row.valid_to is None
+    return made
+
+
+def read_closures(connection: Connection, tenant: TenantId, *, upto: int) -> Closures:
+    """Read everything that ended a document, up to event ``upto``."""
+    rows = connection.execute(
+        text(
+            "select seq, closed_seq, valid_to from provenance_closures where tenant = :tenant and seq <= :upto"
+            " order by seq, closed_seq"
+        ),
+        {"tenant": tenant, "upto": upto},
+    ).all()
+    return Closures(
+        np.array([row.seq for row in rows], dtype=np.int64),
+        np.array([row.closed_seq for row in rows], dtype=np.int64),
+        np.array([-1 if row.valid_to is None else microseconds(row.valid_to) for row in rows], dtype=np.int64),
+    )
+
+
+def microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970 of an aware moment, exactly."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _copy_out(connection: Connection, query: str, values: tuple[Any, ...]) -> bytearray:
+    driver: Any = connection.connection.driver_connection
+    out = bytearray()
+    with driver.cursor() as cursor, cursor.copy(f"copy ({query}) to stdout (format binary)", values) as copy:
+        for block in copy:
+            out += block
+    return out
+
+
+@compiled
+def _big_endian(raw: Array, at: int) -> Any:
+    return np.int64(raw[at]) << 24 | np.int64(raw[at + 1]) << 16 | np.int64(raw[at + 2]) << 8 | np.int64(raw[at + 3])
+
+
+@compiled
+def _parse_nodes(raw: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
+    rows = 0
+    at = 19
+    while raw[at] == 0:  # field count 4 = bytes 0, 4; the trailer is -1 = bytes 255, 255
+        length = _big_endian(raw, at + 33)
+        at += 37 + length
+        rows += 1
+    high = np.zeros(rows, dtype=np.uint64)
+    low = np.zeros(rows, dtype=np.uint64)
+    kind = np.empty(rows, dtype=np.uint8)
+    stub = np.empty(rows, dtype=np.uint8)
+    begin = np.empty(rows, dtype=np.int64)
+    lengths = np.empty(rows, dtype=np.int64)
+    at = 19
+    for row in range(rows):
+        for place in range(8):
+            high[row] = high[row] << np.uint64(8) | np.uint64(raw[at + 6 + place])
+            low[row] = low[row] << np.uint64(8) | np.uint64(raw[at + 14 + place])
+        kind[row] = raw[at + 27]
+        stub[row] = raw[at + 32]
+        length = _big_endian(raw, at + 33)
+        begin[row] = at + 37
+        lengths[row] = length
+        at += 37 + length
+    return high, low, kind, stub, begin, lengths
