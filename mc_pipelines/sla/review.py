@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from mc_pipelines.attest.dsse import Envelope, verify
+from mc_pipelines.attest.key_history import KeyRecord, load_history, record_key
 from mc_pipelines.attest.log import append
 from mc_pipelines.foundation.canonical import canonical_json
 from mc_pipelines.foundation.clock import Clock, rfc3339
@@ -67,6 +68,7 @@ def approve(
                 return replay
             signed = _check(connection, draft, person, envelope, now=now, limits=limits)
             write_signature(connection, draft.draft_id, signed)
+            _publish_key(connection, signed, person, now)
             content = canonical_json(
                 {"draft": draft.draft_id, "position": signed.position, "key": signed.key_id, "at": rfc3339(now)}
             )
@@ -75,6 +77,17 @@ def approve(
     except MaestroError as error:
         _refused(database, "credits.approval-refused", draft_id, person, error, now)
         raise
+
+
+def _publish_key(connection: Connection, signed: Signed, person: Person, now: datetime) -> None:
+    """Put a signer's key into the key history, where verifiers outside find it in the trust file."""
+    if signed.key_id not in {one.key_id for one in load_history(connection)}:
+        pem = public_key(connection, signed.key_id)
+        since = connection.execute(
+            select(person_key.c.valid_from).where(person_key.c.key_id == signed.key_id)
+        ).scalar_one()
+        holder = f"person/{person.person_id}"
+        record_key(connection, KeyRecord(signed.key_id, pem, since, holder=holder), now=now)
 
 
 def _replayed(draft: Draft, person: Person, envelope: Envelope) -> Draft | None:

@@ -129,12 +129,12 @@ class World:
         self.roll()
         self.charge()
 
-    def person(self, name: str, role: str, number: int) -> Person:
+    def person(self, name: str, role: str, number: int, *, subject: str | None = None) -> Person:
         signer = LocalSigner.generate()
         person = Person(
             PersonId(UUID(int=number)),
             "https://issuer.example",
-            f"{name.lower()}@example.com",
+            subject or f"{name.lower()}@example.com",
             name,
             frozenset({role}),
             (signer.public_key_pem.decode(),),

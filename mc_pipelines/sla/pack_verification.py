@@ -1,0 +1,177 @@
+"""Verifies a disclosure pack offline: files, signatures, log proof, and every figure computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mc_pipelines.attest.bundle import parse_bundle
+from mc_pipelines.attest.dsse import Envelope
+from mc_pipelines.attest.report import Report
+from mc_pipelines.attest.statement import Statement, parse_statement
+from mc_pipelines.attest.trust import Trust
+from mc_pipelines.attest.verify import Container, verify_envelope
+from mc_pipelines.foundation.canonical import canonical_json
+from mc_pipelines.foundation.clock import rfc3339
+from mc_pipelines.foundation.errors import MaestroError, VerificationError
+from mc_pipelines.sla.bag import is_bag, read_bag
+from mc_pipelines.sla.contract import Signed
+from mc_pipelines.sla.document import parse_canonical
+from mc_pipelines.sla.evidence import Evidence, parse_evidence
+from mc_pipelines.sla.judgement import figures, judge
+from mc_pipelines.sla.note import note_document, open_note
+from mc_pipelines.sla.pack import (
+    CONTRACT,
+    CONTRACT_ENVELOPE,
+    ENVELOPE,
+    EVIDENCE,
+    NOTE,
+    PEOPLE,
+    PROOF,
+    UNSIGNED,
+)
+
+_REQUIRED = (NOTE, UNSIGNED, ENVELOPE, CONTRACT, CONTRACT_ENVELOPE, EVIDENCE, PROOF)
+
+
+def verify_pack(content: bytes, trust: Trust) -> Report:
+    """Check a pack and recompute its figure; the report names the first field that differs.
+
+    Args:
+        content: the zip file.
+        trust: keys and logs to believe; keys inside the pack are never believed.
+    """
+    report = Report("disclosure pack")
+    try:
+        _verify(content, trust, report)
+    except MaestroError as error:
+        report.problems.append(str(error))
+    return report
+
+
+CONTAINER = Container("disclosure pack", is_bag, verify_pack)
+
+
+def _verify(content: bytes, trust: Trust, report: Report) -> None:
+    payload = read_bag(content)
+    for name in _REQUIRED:
+        if name not in payload:
+            raise VerificationError("A file of the pack is missing", field=name)
+    report.proved.append(f"All {len(payload)} files are those that the manifests list.")
+    document, _, envelope = open_note(payload[NOTE])
+    _same(canonical_json(document), payload[UNSIGNED], UNSIGNED)
+    _same(envelope.to_json(), payload[ENVELOPE], ENVELOPE)
+    verify_envelope(envelope, trust, report, proof=payload[PROOF], document=document)
+    verify_envelope(Envelope.from_json(payload[CONTRACT_ENVELOPE]), trust, report)
+    statement = parse_statement(envelope.payload)
+    recompute(statement, payload[CONTRACT], payload[EVIDENCE], document, report)
+    _check_contract_statement(payload[CONTRACT_ENVELOPE], payload[CONTRACT])
+    _check_bundles(payload, envelope, report)
+    report.not_proved = [line for line in report.not_proved if not line.startswith("That the figure follows")]
+    report.not_proved.append("That the facts in the evidence are all the facts there were.")
+
+
+def recompute(
+    statement: Statement, contract: bytes, evidence: bytes, document: Mapping[str, Any], report: Report
+) -> None:
+    """Compute the credit again from contract and evidence and compare every signed field.
+
+    Raises:
+        VerificationError: a field differs; the message names the first.
+    """
+    predicate = statement.predicate
+    sealed, seen = parse_canonical(contract), parse_evidence(evidence)
+    expected = _predicate(sealed, seen)
+    for path, ours in _flat(expected):
+        theirs = _at(predicate, path)
+        if theirs != ours:
+            raise VerificationError(
+                "Recomputed from the evidence, a field differs from what was signed",
+                field=".".join(str(part) for part in path),
+                value=f"signed {theirs!r}, recomputed {ours!r}",
+            )
+    again = note_document(sealed.contract, seen, judge(sealed.contract, seen))
+    if canonical_json(again) != canonical_json(dict(document)):
+        raise VerificationError("The note is not the one that the evidence gives", field="note")
+    numbers = expected["figures"]
+    report.proved.append(
+        f"Recomputed from {len(seen.slices)} days of counts and {len(seen.facts)} facts under contract"
+        f" {sealed.contract.name} version {sealed.contract.version}: {numbers['shown']} per cent against"
+        f" {numbers['target']}, {numbers['creditPercent']} per cent of the charge,"
+        f" {numbers['amountMinor']} minor units of {numbers['currency']}. Every field agrees."
+    )
+
+
+def _predicate(sealed: Signed, evidence: Evidence) -> dict[str, Any]:
+    contract = sealed.contract
+    return {
+        "contract": {
+            "name": contract.name,
+            "version": contract.version,
+            "sha256": sealed.digest.removeprefix("sha256:"),
+        },
+        "tenant": evidence.tenant,
+        "service": evidence.service,
+        "objective": contract.objective.value,
+        "period": {
+            "days": evidence.period.text,
+            "zone": contract.zone,
+            "from": rfc3339(evidence.period.start),
+            "until": rfc3339(evidence.period.end),
+        },
+        "evidence": {
+            "sha256": evidence.digest.removeprefix("sha256:"),
+            "merkleRoot": evidence.root,
+            "days": len(evidence.slices),
+            "facts": len(evidence.facts),
+        },
+        "figures": figures(contract, evidence, judge(contract, evidence)),
+        "constructed": evidence.constructed,
+        "restatement": len(evidence.earlier),
+        "previous": evidence.earlier[-1].digest if evidence.earlier else None,
+    }
+
+
+def _check_contract_statement(envelope: bytes, contract: bytes) -> None:
+    statement = parse_statement(Envelope.from_json(envelope).payload)
+    if parse_canonical(contract).digest not in [subject.sha256 for subject in statement.subjects]:
+        raise VerificationError("The contract's statement is about another contract", field=CONTRACT_ENVELOPE)
+
+
+def _check_bundles(payload: Mapping[str, bytes], envelope: Envelope, report: Report) -> None:
+    for person, signature in zip(PEOPLE, envelope.signatures, strict=False):
+        name = f"{person}.sigstore.json"
+        if name not in payload:
+            raise VerificationError("A file of the pack is missing", field=name)
+        bundle = parse_bundle(payload[name])
+        if bundle.envelope != envelope.single(signature.keyid):
+            raise VerificationError("A bundle does not hold this person's signature of the note", field=name)
+    report.proved.append(f"{len(envelope.signatures)} sigstore bundles hold the same signatures one by one.")
+
+
+def _same(ours: bytes, theirs: bytes, name: str) -> None:
+    if ours != theirs:
+        raise VerificationError("Two files of the pack contradict each other", field=name)
+
+
+def _flat(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], Any]]:
+    if isinstance(value, dict):
+        return [found for name, item in value.items() for found in _flat(item, (*path, name))]
+    if isinstance(value, list):
+        # The length stands first, so that a shortened list is named as such.
+        items = [found for index, item in enumerate(value) for found in _flat(item, (*path, index))]
+        return [((*path, "length"), len(value)), *items]
+    return [(path, value)]
+
+
+def _at(value: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        if part == "length" and isinstance(value, list):
+            value = len(value)
+        elif isinstance(value, Mapping) and isinstance(part, str):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            return None
+    return value

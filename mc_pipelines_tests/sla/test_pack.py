@@ -1,0 +1,140 @@
+"""The pack verifies and recomputes offline, names the first field that differs, and survives no changed byte."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mc_pipelines.sla.verification  # noqa: F401 - registers what our statements and packs mean
+from mc_pipelines.attest.key_history import KeyRecord, load_history
+from mc_pipelines.attest.log import DEFAULT_ORIGIN, sequence
+from mc_pipelines.attest.note import NoteKey
+from mc_pipelines.attest.report import Report
+from mc_pipelines.attest.statement import parse_statement
+from mc_pipelines.attest.trust import Trust
+from mc_pipelines.attest.verify import verify_file
+from mc_pipelines.foundation.errors import VerificationError
+from mc_pipelines.sla.bag import read_bag, write_bag
+from mc_pipelines.sla.note import open_note
+from mc_pipelines.sla.note_store import Issued
+from mc_pipelines.sla.pack import build_pack
+from mc_pipelines.sla.pack_verification import recompute, verify_pack
+from mc_pipelines_tests.sla.conftest import World
+
+pytestmark = pytest.mark.database
+
+
+def trust_of(world: World) -> Trust:
+    with world.database.begin() as connection:
+        records = list(load_history(connection))
+    service = world.service_signer
+    records.append(KeyRecord(service.key_id, service.public_key_pem, world.clock.now()))
+    return Trust(tuple(records), (NoteKey.ecdsa(DEFAULT_ORIGIN, service.public_key_pem),))
+
+
+@pytest.fixture
+def packed(world: World) -> tuple[World, Issued, bytes, Trust]:
+    world.breach()
+    issued = world.issue()
+    sequence(world.database, world.service_signer, world.clock)
+    with world.database.begin() as connection:
+        pack = build_pack(connection, issued)
+    return world, issued, pack, trust_of(world)
+
+
+def test_the_pack_verifies_and_recomputes(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    world, issued, pack, trust = packed
+    report = verify_file(pack, trust)
+    assert report.ok, report.problems
+    assert any("Recomputed from 5 days of counts and 1 facts" in line for line in report.proved)
+    with world.database.begin() as connection:
+        assert build_pack(connection, issued) == pack, "the same note and checkpoint give the same bytes"
+
+
+def test_the_note_alone_verifies_with_its_proof(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    _, issued, pack, trust = packed
+    report = verify_file(issued.note, trust, proof=read_bag(pack)["note.json.tlog-proof"])
+    assert report.ok, report.problems
+    assert "2 different people signed, as this amount demands." in report.proved
+
+
+def test_one_person_is_not_enough(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    _, issued, _, trust = packed
+    one = Trust(tuple(key for key in trust.keys if key.holder != f"person/{packed[0].checker.person_id}"), trust.logs)
+    report = verify_file(issued.note, one)
+    assert not report.ok
+    assert "1 of the 2 different people" in report.problems[0]
+
+
+def test_a_changed_figure_is_named(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    _, issued, pack, _ = packed
+    payload = read_bag(pack)
+    document, _, envelope = open_note(issued.note)
+    evidence = json.loads(payload["evidence.json"])
+    evidence["facts"][0]["amount"] = "1234.60"
+    changed = json.dumps(evidence, separators=(",", ":"), sort_keys=True).encode()
+    with pytest.raises(VerificationError) as caught:
+        recompute(parse_statement(envelope.payload), payload["contract.json"], changed, document, Report("test"))
+    assert caught.value.field == "evidence.sha256"
+
+
+def test_rows_of_other_tenants_are_not_in_the_pack(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    payload = read_bag(packed[2])
+    evidence = json.loads(payload["evidence.json"])
+    assert {day["tenant"] for day in evidence["slices"]} == {"acme"}
+
+
+@pytest.mark.parametrize(
+    "name", ["note.json", "contract.json", "evidence.json", "note.json.tlog-proof", "envelope.json"]
+)
+def test_byte_flips_are_refused_even_with_new_manifests(packed: tuple[World, Issued, bytes, Trust], name: str) -> None:
+    """The attacker also rewrites the manifests: signatures and recomputation must hold on their own."""
+    _, _, pack, trust = packed
+    payload, chance = read_bag(pack), random.Random(1321)  # noqa: S311 - a seeded choice of bytes to flip
+    for _ in range(60):
+        content = bytearray(payload[name])
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        forged = write_bag(payload | {name: bytes(content)}, {}, info={})
+        assert not verify_pack(forged, trust).ok
+
+
+def test_byte_flips_of_the_zip_are_refused_or_change_nothing(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    _, _, pack, trust = packed
+    chance = random.Random(1322)  # noqa: S311 - a seeded choice of bytes to flip
+    whole = read_bag(pack)
+    for _ in range(150):
+        content = bytearray(pack)
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        report = verify_pack(bytes(content), trust)
+        if report.ok:
+            # A flip in the archive's own padding (dates, attributes) leaves every file as it was.
+            assert read_bag(bytes(content)) == whole
+
+
+def test_the_shell_script_agrees(packed: tuple[World, Issued, bytes, Trust], tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    world, _, pack, _ = packed
+    with zipfile.ZipFile(io.BytesIO(pack)) as archive:
+        archive.extractall(tmp_path / "pack")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name, signer in world.keys.items():
+        (keys / f"{name}.pem").write_bytes(signer.public_key_pem)
+    command = ["sh", str(tmp_path / "pack" / "verify.sh"), str(keys)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "VERIFIED by 2 different trusted keys" in done.stdout
+    (keys / "Carl.pem").unlink()
+    alone = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert alone.returncode == 1
+    evidence = tmp_path / "pack" / "data" / "evidence.json"
+    evidence.write_bytes(evidence.read_bytes() + b" ")
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
