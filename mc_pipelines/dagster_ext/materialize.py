@@ -3,6 +3,7 @@
     python -m mc_pipelines.dagster_ext.materialize 'assets:sla_attainment,sla_breaches@2025-09-06..2025-12-04' \
         'sensor:issue_credits'
 
+With ``-`` the steps are read from standard input, a line each, so that work outside Dagster can lie between them.
 `mc demo` and CI use it: a code location is imported once instead of once a run. Every run, check and
 materialisation is recorded in the instance's PostgreSQL exactly as if the daemon had launched it.
 Each step prints one JSON object; the exit code is 1 when a run fails or a blocking check does not hold.
@@ -113,20 +114,32 @@ def _partition_tags(partitions: tuple[str, str] | None) -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Run the steps in order and stop at the first failure; return the exit code."""
     warnings.simplefilter("ignore")
-    steps = [Step.parse(text) for text in arguments]
+    lines = (line.strip() for line in sys.stdin) if arguments == ["-"] else iter(arguments)
     from mc_pipelines.definitions import defs
 
     definitions = defs()
     with dg.DagsterInstance.get() as instance:
-        for step in steps:
-            started = time.monotonic()
-            for report in run_step(definitions, instance, step):
-                sys.stdout.write(json.dumps(report | {"seconds": round(time.monotonic() - started, 2)}) + "\n")
-                sys.stdout.flush()
-                if report["status"] == "FAILURE":
-                    return 1
-                started = time.monotonic()
+        for line in lines:
+            if not _run_line(definitions, instance, line):
+                return 1
     return 0
+
+
+def _run_line(definitions: dg.Definitions, instance: dg.DagsterInstance, line: str) -> bool:
+    started = time.monotonic()
+    reports = []
+    for report in run_step(definitions, instance, Step.parse(line)):
+        _say(report | {"seconds": round(time.monotonic() - started, 2)})
+        reports.append(report)
+        started = time.monotonic()
+    succeeded = all(report["status"] != "FAILURE" for report in reports)
+    _say({"done": line, "succeeded": succeeded})
+    return succeeded
+
+
+def _say(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
