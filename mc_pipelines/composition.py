@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mc_pipelines.foundation.clock import Clock, SystemClock
 from mc_pipelines.foundation.database import Database, normalise_url
 from mc_pipelines.foundation.embedded import ensure_running
 from mc_pipelines.foundation.errors import ConfigurationError
+from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.foundation.object_store import ObjectStore, open_object_store
 from mc_pipelines.foundation.profile import refuse_local_defaults
 from mc_pipelines.foundation.server import look, refuse_old, refuse_unsuitable
@@ -41,6 +44,11 @@ class Context:
     def object_store(self) -> ObjectStore:
         """The plain store: facts, models and graph generations; never receipts or logs."""
         return open_object_store(object_store_url(self.settings))
+
+    @property
+    def generations_folder(self) -> Path:
+        """The folder of provenance generations: on this machine, because they are memory-mapped."""
+        return self.settings.home_path / "generations"
 
     @cached_property
     def keyring(self) -> KeyProvider:
@@ -71,14 +79,21 @@ class Context:
 
 def signed_receipts(context: Context) -> Iterator[tuple[str, bytes]]:
     """Yield the path and the envelope of every receipt, opened: what a rotation of the signer verifies again."""
+    for _tenant, receipts in receipts_by_tenant(context):
+        yield from receipts
+
+
+def receipts_by_tenant(context: Context) -> Iterator[tuple[TenantId, list[tuple[str, bytes]]]]:
+    """Yield each tenant with the path and the envelope of its receipts, opened."""
     from sqlalchemy import select
 
-    from mc_pipelines.executions.records import execution_receipt
+    from mc_pipelines.executions.records import execution_receipt as receipts
 
     with context.database.begin() as connection:
-        rows = connection.execute(select(execution_receipt.c.path, execution_receipt.c.tenant)).all()
-    for path, tenant in rows:
-        yield path, context.encrypted_store.get(path, tenant=tenant)
+        query = select(receipts.c.tenant, receipts.c.path).order_by(receipts.c.tenant, receipts.c.path)
+        rows = connection.execute(query).all()
+    for tenant, group in groupby(rows, key=lambda row: row.tenant):
+        yield TenantId(tenant), [(row.path, context.encrypted_store.get(row.path, tenant=tenant)) for row in group]
 
 
 def object_store_url(settings: Settings) -> str:
