@@ -1,0 +1,69 @@
+"""From content to reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.provenance.identity import NodeId
+from mc_pipelines.provenance.readers.collector import Collector, Reading
+from mc_pipelines.provenance.readers.cyclonedx import read_cyclonedx
+from mc_pipelines.provenance.readers.detect import check_bytes, kind_of
+from mc_pipelines.provenance.readers.envelope import read_bundle, read_envelope, read_statement
+
+MAXIMUM_LINES = 100_000
+
+_Reader = Callable[[bytes, Collector], None]
+
+
+def read(content: bytes, name: str) -> Reading:
+    """Read a document of any known format.
+
+    Raises:
+        InputError: the document is refused.
+    """
+    check_bytes(content)
+    collector = Collector.of(content, name, "")
+    kind = kind_of(content)
+    if kind == "lines":
+        _read_lines(content, collector)
+    elif kind in _READERS:
+        _READERS[kind](content, collector)
+    else:
+        raise InputError("Not a provenance document", field="document", value=kind)
+    return collector.finish()
+
+
+def _read_lines(content: bytes, collector: Collector) -> None:
+    """Read JSON lines, each a receipt of its own; one that is refused refuses the document."""
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    if len(lines) > MAXIMUM_LINES:
+        raise InputError(f"A document has at most {MAXIMUM_LINES} lines", field="document", value=len(lines))
+    for number, line in enumerate(lines, start=1):
+        try:
+            _line_reader(kind_of(line))(line.strip(), collector)
+        except InputError as error:
+            raise InputError(f"Line {number}: {error.detail}", field=error.field, value=error.value) from error
+    collector.format = f"{collector.format}-lines"
+
+
+def _line_reader(kind: str) -> _Reader:
+    reader = _LINE_READERS.get(kind)
+    if reader is None:
+        raise InputError("The line is no statement, envelope or bundle", field="document", value=kind)
+    return reader
+
+
+def _read_cyclonedx(content: bytes, collector: Collector) -> None:
+    read_cyclonedx(content, collector, NodeId(collector.document))
+
+
+_LINE_READERS: dict[str, _Reader] = {
+    "statement": read_statement,
+    "dsse": read_envelope,
+    "sigstore-bundle": read_bundle,
+}
+_READERS: dict[str, _Reader] = {
+    **_LINE_READERS,
+    "cyclonedx": _read_cyclonedx,
+}
