@@ -7,10 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
+from mc_pipelines.cli.estimator_sources import known_person, open_service, parse_features, read_history, say
 from mc_pipelines.cli.output import Json, print_json, print_table
 
 app = typer.Typer(help="Predict, backtest, explain and promote.", no_args_is_help=True)
 
+Trace = Annotated[
+    Path | None, typer.Option("--data", help="Learn from this Parquet trace instead of asking the champion.")
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option("--feature", "-f", help="NAME=NUMBER, as often as needed; group=NAME for the variant."),
+]
+Moment = Annotated[str | None, typer.Option("--at", help="When the run is submitted (RFC 3339); default: now.")]
+Cores = Annotated[float, typer.Option("--cores", help="Allocated cores or nodes.", min=0.000001)]
+Prices = Annotated[Path | None, typer.Option("--prices", help="CSV price list; see docs/estimator/data.md.")]
+PriceId = Annotated[str, typer.Option("--price-id", help="cloud/region/instance of the price list.")]
 Data = Annotated[Path, typer.Option("--data", help="Parquet trace; see docs/estimator/data.md.")]
 
 
@@ -101,3 +113,192 @@ def report(
         print_json(made.document())
     else:
         print(f"Wrote {output}.")
+
+
+@app.command()
+def predict(
+    workflow: Annotated[str, typer.Argument(help="The recurring unit, such as M0002/TXT_2_IMG.")],
+    feature: Features = None,
+    data: Trace = None,
+    at: Moment = None,
+    cores: Cores = 1.0,
+    price_id: PriceId = "default",
+    prices: Prices = None,
+    json: Json = False,
+) -> None:
+    """Estimate one run: cost, interval, which model, and why.
+
+    Example: mc estimator predict M0002/TXT_2_IMG -f num_images=4 -f num_steps=30 --data runs.parquet
+    """
+    from dataclasses import asdict
+
+    service, now = open_service(data, prices, at)
+    found = service.estimate(
+        parse_features(feature), workflow, run_id="ask", at=now, price_id=price_id, resources=cores
+    )
+    if json:
+        print_json(asdict(found))
+        return
+    cost = "nothing is known" if found.cost is None else f"{found.cost} {found.currency}"
+    print(f"{workflow}: {cost} ({found.source}; 90 % of runs between {found.low} and {found.high})")
+    print(f"confidence {found.confidence:.2f}; {', '.join(found.reasons)}; v1 {found.v1}, v2 {found.v2}")
+
+
+@app.command()
+def explain(
+    workflow: Annotated[str, typer.Argument(help="The recurring unit.")],
+    feature: Features = None,
+    data: Trace = None,
+    at: Moment = None,
+    cores: Cores = 1.0,
+    json: Json = False,
+) -> None:
+    """Say why v2 predicts what it predicts: factors whose product is its resource-time, exactly.
+
+    Example: mc estimator explain M0002/TXT_2_IMG -f num_images=4 --data runs.parquet
+    """
+    from dataclasses import asdict
+    from math import prod
+
+    service, now = open_service(data, None, at)
+    lines = service.explain(parse_features(feature), workflow, at=now, resources=cores)
+    if json:
+        print_json([asdict(line) for line in lines])
+        return
+    print_table(
+        ("factor", "times", "note"),
+        [(line.name, f"{line.factor:.4g}", line.note) for line in lines],
+        title=f"{workflow}: {prod(line.factor for line in lines):.4g} resource-seconds before guardrail and price",
+    )
+
+
+@app.command()
+def whatif(
+    workflow: Annotated[str, typer.Argument(help="The recurring unit.")],
+    prices: Annotated[Path, typer.Option("--prices", help="CSV price list; see docs/estimator/data.md.")],
+    feature: Features = None,
+    data: Trace = None,
+    at: Moment = None,
+    cores: Cores = 1.0,
+    json: Json = False,
+) -> None:
+    """Price one run everywhere: other clouds, regions and spot capacity, cheapest first.
+
+    Example: mc estimator whatif M0002/TXT_2_IMG -f num_images=4 --data runs.parquet --prices prices.csv
+    """
+    from dataclasses import asdict
+
+    from mc_pipelines.estimator.pricing import what_if
+    from mc_pipelines.foundation.errors import NotFoundError
+
+    service, now = open_service(data, prices, at)
+    found = service.estimate(
+        parse_features(feature), workflow, run_id="ask", at=now, price_id="default", resources=cores
+    )
+    if found.resource_seconds is None:
+        raise NotFoundError("Nothing is known of this workflow", field="workflow", value=workflow)
+    options = what_if(
+        found.resource_seconds, cores, {key: price for key, price in service.prices.items() if key != "default"}
+    )
+    if json:
+        print_json([asdict(option) for option in options])
+        return
+    print_table(
+        ("price", "capacity", "cost"),
+        [(one.price_id, "spot" if one.spot else "on demand", f"{one.cost} {one.currency}") for one in options],
+        title=f"{workflow}, {found.resource_seconds:.1f} resource-seconds ({found.source}); data transfer not included",
+    )
+
+
+@app.command()
+def register(
+    by: Annotated[str, typer.Option("--by", help="Person who proposes the model (id of `mc people`).")],
+    data: Trace = None,
+    json: Json = False,
+) -> None:
+    """Learn a model from the execution facts (or a trace), sign it and put it into the registry.
+
+    Example: mc estimator register --by 01890a5d-ac96-774b-bcce-b302099a8057
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.estimator import registry
+    from mc_pipelines.estimator.training import train
+
+    context = open_context()
+    proposer = known_person(context, by)
+    artefact = train(read_history(context, data))
+    now = context.clock.now()
+    with context.database.begin() as connection:
+        registry.register(connection, context.object_store, artefact, context.signer, proposed_by=proposer, at=now)
+        registry.write_v1(connection, artefact.estimator.v1_table(int(now.timestamp()) // 86_400, artefact.prices))
+    say({"model_id": artefact.model_id, "rows": artefact.estimator.model.rows if artefact.estimator.model else 0}, json)
+
+
+@app.command()
+def promote(
+    model_id: Annotated[str, typer.Argument(help="sha256:... of a registered model.")],
+    approved_by: Annotated[str, typer.Option("--approved-by", help="A second person (id of `mc people`).")],
+    data: Trace = None,
+    json: Json = False,
+) -> None:
+    """Make a registered model the champion: every blocking check, and a second person.
+
+    Example: mc estimator promote sha256:... --approved-by 01890a5d-ac96-774b-bcce-b302099a8057
+    """
+    from dataclasses import asdict
+
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.estimator import registry
+    from mc_pipelines.estimator.artefact import load_artefact
+    from mc_pipelines.estimator.backtest import backtest as run_backtest
+    from mc_pipelines.estimator.promotion import promotion_checks
+    from mc_pipelines.foundation.ids import parse_digest
+
+    wanted = parse_digest(model_id, field="model_id")
+    context = open_context()
+    approver = known_person(context, approved_by)
+    artefact = load_artefact(context.object_store.get(registry.path_of(wanted)), expected=wanted)
+    judged = run_backtest(read_history(context, data), setting=artefact.estimator.setting)
+    checks = promotion_checks(
+        judged, None, imbalance=float(artefact.metrics.get("imbalance", 1.0)), shadow_days=0.0, least_shadow_days=0.0
+    )
+    with context.database.begin() as connection:
+        now = registry.current(connection)
+        pointer = registry.promote(
+            connection,
+            wanted,
+            expected_version=now.version if now is not None else 0,
+            checks=checks,
+            approved_by=approver,
+            at=context.clock.now(),
+        )
+    say(asdict(pointer) | {"checks": [asdict(check) for check in checks]}, json)
+
+
+@app.command()
+def rollback(
+    asked_by: Annotated[str, typer.Option("--asked-by", help="Person who asks (id of `mc people`).")],
+    approved_by: Annotated[str, typer.Option("--approved-by", help="A second person.")],
+    json: Json = False,
+) -> None:
+    """Move the pointer back to the model that served before.
+
+    Example: mc estimator rollback --asked-by ID --approved-by ID
+    """
+    from dataclasses import asdict
+
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.estimator import registry
+
+    context = open_context()
+    first, second = known_person(context, asked_by), known_person(context, approved_by)
+    with context.database.begin() as connection:
+        now = registry.current(connection)
+        pointer = registry.roll_back(
+            connection,
+            expected_version=now.version if now is not None else 0,
+            asked_by=first,
+            approved_by=second,
+            at=context.clock.now(),
+        )
+    say(asdict(pointer), json)

@@ -45,6 +45,9 @@ class Artefact:
     """Workflow name to family."""
     prices: Mapping[str, float]
     """Last USD rate per resource-hour of each workflow, for when a price is unknown."""
+    metrics: Mapping[str, Any]
+    """Of its backtest and its balance."""
+    parent_id: str | None = None
 
 
 def build_artefact(
@@ -117,7 +120,15 @@ def load_artefact(content: bytes, *, expected: Digest | None = None) -> Artefact
         estimator = OnlineEstimator(document["number_names"], setting)
         estimator.model = _load_model(document["model"])
         _load_state(estimator, document["state"])
-        return Artefact(model_id, content, estimator, document["families"], document["prices"])
+        return Artefact(
+            model_id,
+            content,
+            estimator,
+            document["families"],
+            document["prices"],
+            document["metrics"],
+            document["parent_id"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"The model file cannot be read: {type(error).__name__}", field="model_id", value=model_id

@@ -87,11 +87,11 @@ def register(
         insert(model)
         .values(
             model_id=artefact.model_id,
-            parent_id=None,
+            parent_id=artefact.parent_id,
             as_of=moment_of(fitted.as_of),
             path=path,
             envelope=envelope.to_json().decode(),
-            metrics={},
+            metrics=dict(artefact.metrics),
             proposed_by=proposed_by,
             recorded_at=at,
         )

@@ -1,0 +1,96 @@
+"""Where the estimator's commands get their model, runs and people from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mc_pipelines.cli.output import print_json, print_table
+
+
+def open_service(data: Path | None, prices: Path | None, at: str | None) -> tuple[Any, Any]:
+    """Return a service that learnt from a trace, or the champion's, and the moment asked about."""
+    from mc_pipelines.estimator.prices import DEFAULT_PRICE, read_prices
+    from mc_pipelines.estimator.serving import EstimatorService
+    from mc_pipelines.foundation.clock import SystemClock, parse_utc
+
+    table = {DEFAULT_PRICE.price_id: DEFAULT_PRICE} | (read_prices(prices) if prices is not None else {})
+    if data is not None:
+        from mc_pipelines.estimator.history import moment_of
+        from mc_pipelines.estimator.readers import history_from_trace
+        from mc_pipelines.estimator.training import train
+
+        artefact = train(history_from_trace(data))
+        model = artefact.estimator.model
+        last = moment_of(model.as_of) if model is not None else SystemClock().now()
+        return EstimatorService(artefact, table), parse_utc(at, field="at") if at else last
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.estimator.registry import load_champion, read_v1
+
+    context = open_context()
+    now = parse_utc(at, field="at") if at else context.clock.now()
+    with context.database.begin() as connection:
+        champion, unreadable = load_champion(connection, context.object_store, at=context.clock.now())
+        v1 = read_v1(connection, day=int(now.timestamp()) // 86_400)
+    return EstimatorService(champion, table, v1=v1, unreadable=unreadable), now
+
+
+def read_history(context: Any, data: Path | None) -> Any:
+    """Return the last 95 days of execution facts, or a trace."""
+    from datetime import timedelta
+
+    from mc_pipelines.estimator.readers import history_from_facts, history_from_trace
+    from mc_pipelines.executions.facts import days_with_facts, scan_facts
+    from mc_pipelines.foundation.errors import NotFoundError
+
+    if data is not None:
+        return history_from_trace(data)
+    days = days_with_facts(context.object_store)
+    if not days:
+        raise NotFoundError(
+            "There are no execution facts", field="facts", mend="`mc executions ingest`, or give --data"
+        )
+    return history_from_facts(
+        scan_facts(context.object_store, first_day=days[-1] - timedelta(days=95), last_day=days[-1])
+    )
+
+
+def known_person(context: Any, person_id: str) -> str:
+    """Return the id of a registered person.
+
+    Raises:
+        NotFoundError: nobody has that id.
+    """
+    from mc_pipelines.foundation.ids import PersonId, parse_uuid
+    from mc_pipelines.foundation.tenants import get_person
+
+    with context.database.begin() as connection:
+        return str(get_person(connection, PersonId(parse_uuid(person_id, field="person"))).person_id)
+
+
+def parse_features(given: list[str] | None) -> dict[str, Any]:
+    """Return NAME=VALUE options as a mapping; numbers as floats.
+
+    Raises:
+        InputError: an option has no name or no sign.
+    """
+    from mc_pipelines.foundation.errors import InputError
+
+    found: dict[str, Any] = {}
+    for entry in given or []:
+        name, sign, value = entry.partition("=")
+        if not sign or not name:
+            raise InputError("Not NAME=NUMBER", field="feature", value=entry, mend="write it such as num_images=4")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def say(value: dict[str, Any], json: bool) -> None:
+    """Print a result."""
+    if json:
+        print_json(value)
+    else:
+        print_table(("field", "value"), value.items())
