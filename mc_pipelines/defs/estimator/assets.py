@@ -1,5 +1,6 @@
 """The estimator's backtest: what was predicted against what it cost, with its statistical support."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -37,10 +38,11 @@ def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     report = backtest(history_from_facts(facts))
     page = render_html(report).encode()
     digest = sha256_digest(page)
-    path = f"estimator/reports/{digest.removeprefix('sha256:')}.html"
-    store.put(path, page, if_absent=True)
+    name = f"estimator/reports/{digest.removeprefix('sha256:')}"
+    store.put(f"{name}.html", page, if_absent=True)
+    store.put(f"{name}.json", json.dumps(report.summary()).encode(), if_absent=True)
     return dg.MaterializeResult(
-        metadata=metadata_of(report) | {"report": dg.MetadataValue.md(render_markdown(report)), "html": path},
+        metadata=metadata_of(report) | {"report": dg.MetadataValue.md(render_markdown(report)), "html": f"{name}.html"},
         data_version=dg.DataVersion(digest),
     )
 
