@@ -39,6 +39,7 @@ class Evidence:
         signed_at: moment by which it was signed, from the audit log; None without a log proof.
         document: the JSON around the envelope (a credit note), without its signature; digest checked; or None.
         trust: what the verifier believes.
+        signers: the trusted keys whose signatures hold, each once.
     """
 
     statement: Statement
@@ -46,6 +47,7 @@ class Evidence:
     signed_at: datetime | None
     document: dict[str, Any] | None
     trust: Trust
+    signers: tuple[KeyId, ...] = ()
 
 
 PredicateVerifier = Callable[[Evidence, Report], None]
@@ -152,7 +154,7 @@ def verify_envelope(
     if verifier is None:
         report.not_proved.append(f"What it means: no verifier here knows predicate type {statement.predicate_type}.")
         return
-    verifier(Evidence(statement, tuple(holders), signed_at, document, trust), report)
+    verifier(Evidence(statement, tuple(holders), signed_at, document, trust, signers), report)
 
 
 def _recognise(

@@ -37,6 +37,33 @@ def checkpoint(json: Json = False) -> None:
         print(note, end="")
 
 
+@app.command()
+def serve(
+    interval: Annotated[float, typer.Option(help="Seconds between looks at the queue.", min=0.05, max=60)] = 0.5,
+) -> None:
+    """Give acts their index and sign checkpoints until Ctrl-C; any number of these may run.
+
+    Example: mc log serve
+    """
+    import signal
+    from threading import Event
+
+    from mc_pipelines.attest import sequencer
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.keys.signers import active_signer
+
+    context = open_context()
+    context.database.refuse_privileged_role()
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # Not context.signer, which is looked up once: a rotation changes the signer while this runs.
+    signed = sequencer.run(
+        context.database, lambda: active_signer(context.database, context.keyring), context.clock, stop, interval
+    )
+    print(f"{signed} checkpoints signed")
+
+
 @app.command("ls")
 def list_(
     before: Annotated[int | None, typer.Option(help="Only entries before this index.")] = None,

@@ -16,10 +16,10 @@ _GENESIS = "sha256:" + "0" * 64
 
 
 def verify_rotation(evidence: Evidence, report: Report) -> None:
-    """Check that the history is an unbroken chain of this rotation and that both signing keys are trusted ones.
+    """Check that the history is an unbroken chain of this rotation and that both signing keys are trusted and signed.
 
     Raises:
-        VerificationError: the chain is broken, or a subject is no key that the trust file knows.
+        VerificationError: the chain is broken, or a subject is no key that the trust file knows, or has not signed.
     """
     predicate = evidence.statement.predicate
     steps = predicate.get("history")
@@ -28,11 +28,14 @@ def verify_rotation(evidence: Evidence, report: Report) -> None:
     _check_chain(steps, predicate.get("rotation_id"))
     report.proved.append(f"The {len(steps)} steps of the rotation are an unbroken chain.")
     if predicate.get("use") == "sign":
-        known = {sha256(spki_der(pem)).hexdigest() for pem in evidence.trust.pems.values()}
+        known = {sha256(spki_der(pem)).hexdigest(): key_id for key_id, pem in evidence.trust.pems.items()}
         for subject in evidence.statement.subjects:
-            if subject.digest.get("sha256") not in known:
+            key_id = known.get(subject.digest.get("sha256", ""))
+            if key_id is None:
                 raise VerificationError("A key of the rotation is not in the trust file", field=subject.name)
-        report.proved.append("The old and the new key are those of the trust file.")
+            if key_id not in evidence.signers:
+                raise VerificationError("A key of the rotation has not signed its statement", field=subject.name)
+        report.proved.append("The old and the new key are those of the trust file, and both have signed.")
     else:
         report.not_proved.append(
             "Which wrapping keys these are: a symmetric key has no public half, only a check value."

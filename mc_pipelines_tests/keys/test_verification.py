@@ -59,3 +59,11 @@ def test_evidence_verifies_offline_and_an_altered_history_does_not(
         [active_signer(database.app, keyring)]
     )
     assert not verify_file(forged.to_json(), trust).ok
+
+    # The statement binds both keys only if both signed it.
+    assert any("both have signed" in one for one in report.proved)
+    envelope = Envelope.from_json(done.evidence)
+    assert len(envelope.signatures) == 2
+    for signature in envelope.signatures:
+        half = verify_file(envelope.single(signature.keyid).to_json(), trust)
+        assert any("has not signed its statement" in one for one in half.problems)
