@@ -215,7 +215,13 @@ def slices_in(window: Interval, slice_ms: int) -> int:
 
 def round_down(value: Fraction, places: int) -> Decimal:
     """Return a fraction as a Decimal with ``places`` places, rounded towards minus infinity."""
-    return Decimal(value.numerator * 10**places // value.denominator).scaleb(-places)
+    return shift(value.numerator * 10**places // value.denominator, places)
+
+
+def shift(whole: int, places: int) -> Decimal:
+    """Return ``whole`` x 10**-places exactly; Decimal.scaleb would round to the 28 digits of the context."""
+    sign, digits, _ = Decimal(whole).as_tuple()
+    return Decimal((sign, digits, -places))
 
 
 def exact_text(value: Fraction) -> str:

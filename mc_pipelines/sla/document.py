@@ -262,7 +262,7 @@ def percent_text(value: Fraction) -> str:
         digits += 1
         if digits > 30:  # noqa: PLR2004 - no contract states a percentage to thirty places
             raise InputError("Not a finite decimal number", field="percentage", value=str(value))
-    return decimal_text(Decimal((value * 10**digits).numerator).scaleb(-digits))
+    return decimal_text(Decimal((0, Decimal((value * 10**digits).numerator).as_tuple().digits, -digits)))
 
 
 def parse_duration(value: Any, field: str) -> int | None:
