@@ -13,7 +13,7 @@ app = typer.Typer(help="Verify a receipt, note, attestation or pack, offline.")
 
 # Modules that register what their statements and packs mean; those not installed yet are passed over.
 _REGISTRARS = (
-    "mc_pipelines.executions.verification",
+    "mc_pipelines.runner.verification",
     "mc_pipelines.keys.verification",
     "mc_pipelines.sla.verification",
     "mc_pipelines.policy.verification",
@@ -36,7 +36,7 @@ def verify(
     from mc_pipelines.attest.trust import Trust
     from mc_pipelines.attest.verify import verify_file
 
-    _register()
+    register_verifiers()
     trust_file = _trust_path(file, trust)
     believed = Trust.from_json(trust_file.read_bytes())
     report = verify_file(file, believed, artifact=None if artifact is None else artifact.read_bytes())
@@ -73,7 +73,8 @@ def _trust_path(file: Path, given: Path | None) -> Path:
     )
 
 
-def _register() -> None:
+def register_verifiers() -> None:
+    """Import every module that says what its statements and packs mean."""
     from importlib import import_module
     from importlib.util import find_spec
 

@@ -58,7 +58,9 @@ def run_step(definitions: dg.Definitions, instance: dg.DagsterInstance, step: St
 def _run_sensor(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str) -> Iterator[dict[str, Any]]:
     repository = definitions.get_repository_def()
     sensor = repository.get_sensor_def(name)
-    context = dg.build_sensor_context(instance=instance, definitions=definitions)
+    context = dg.build_sensor_context(
+        instance=instance, repository_def=repository, resources=dict(definitions.resources or {})
+    )
     data = sensor.evaluate_tick(context)
     if not data.run_requests:
         yield {"step": f"sensor:{name}", "status": "SKIPPED", "reason": data.skip_message}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,32 @@ class Backtest:
     def count(self, state: State) -> int:
         """Return how many of the top ten have a verdict."""
         return sum(row.state is state for row in self.workflows)
+
+
+WINDOW = timedelta(days=95)
+"""Ninety days to judge, after some to learn from."""
+_FEWEST_DAYS = 30
+
+
+def window_of(days: Sequence[date]) -> tuple[date, date]:
+    """Return the newest window that can be judged: its last day ends 95 days of which 30 have facts.
+
+    A few new executions after a long silence are no window to judge; without any such window, the newest
+    day's window is returned, and the backtest says what it lacks.
+
+    Args:
+        days: the days that have facts, in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not days:
+        raise InputError("There are no execution facts", field="facts", mend="`mc executions ingest` loads some")
+    for place in range(len(days) - 1, -1, -1):
+        last = days[place]
+        if sum(last - WINDOW <= day <= last for day in days[: place + 1]) >= _FEWEST_DAYS:
+            return last - WINDOW, last
+    return days[-1] - WINDOW, days[-1]
 
 
 def backtest(

@@ -1,7 +1,6 @@
 """The estimator's backtest: what was predicted against what it cost, with its statistical support."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,9 +9,6 @@ from mc_pipelines.defs.executions.assets import execution_facts
 from mc_pipelines.defs.partitions import retries
 from mc_pipelines.defs.resources import Maestro
 from mc_pipelines.defs.tables import outcome
-
-_DAYS = 95
-"""A window of 90 days after some days to learn from."""
 
 
 @dg.asset(
@@ -26,15 +22,15 @@ _DAYS = 95
 )
 def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Run the backtest and keep its report."""
-    from mc_pipelines.estimator.backtest import backtest
+    from mc_pipelines.estimator.backtest import backtest, window_of
     from mc_pipelines.estimator.readers import history_from_facts
     from mc_pipelines.estimator.report import metadata_of, render_html, render_markdown
     from mc_pipelines.executions.facts import days_with_facts, scan_facts
     from mc_pipelines.foundation.canonical import sha256_digest
 
     store = maestro.open().object_store
-    last = days_with_facts(store)[-1]
-    facts = scan_facts(store, first_day=last - timedelta(days=_DAYS), last_day=last)
+    first, last = window_of(days_with_facts(store))
+    facts = scan_facts(store, first_day=first, last_day=last)
     report = backtest(history_from_facts(facts))
     page = render_html(report).encode()
     digest = sha256_digest(page)
