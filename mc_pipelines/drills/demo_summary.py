@@ -24,7 +24,6 @@ _COUNTED = (
     ("tenant-days of slices", "select count(*) from sla_slice_day"),
     ("credit drafts", "select count(*) from sla_draft"),
     ("signed credit notes", "select count(*) from sla_note"),
-    ("provenance documents", "select count(*) from provenance_documents"),
     ("key rotations", "select count(*) from kms_rotation"),
     ("audit log entries", "select count(*) from attest_log_leaf"),
 )
@@ -32,11 +31,14 @@ _COUNTED = (
 
 def counts(context: Context) -> list[tuple[str, int]]:
     """Return how much there is of everything."""
+    from mc_pipelines.provenance.edge_log import head_of, known_tenants
+
     found = []
     with context.database.begin() as connection:
         for name, query in _COUNTED:
             found.append((name, int(connection.execute(text(query)).scalar_one())))
-    return found
+        documents = sum(head_of(connection, tenant) for tenant in known_tenants(connection))
+    return [*found, ("provenance documents and receipts in the graph", documents)]
 
 
 def write_trust(context: Context, folder: Path) -> Path:
@@ -71,7 +73,17 @@ def checked_files(context: Context, folder: Path) -> Iterator[tuple[Path, Report
     for name, content in files.items():
         path = folder / name
         path.write_bytes(content)
+        if name == "note.json":
+            _write_proof(context, path, notes[0].leaf_id)
         yield path, verify_file(path, trust)
+
+
+def _write_proof(context: Context, path: Path, leaf_id: str) -> None:
+    from mc_pipelines.attest.log import inclusion_proof
+
+    with context.database.begin() as connection:
+        proof = inclusion_proof(connection, leaf_id)
+    path.with_name(path.name + ".tlog-proof").write_text(str(proof))
 
 
 def drift_table(context: Context) -> dict[str, Any] | None:
