@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +95,21 @@ def receipts_by_tenant(context: Context) -> Iterator[tuple[TenantId, list[tuple[
         rows = connection.execute(query).all()
     for tenant, group in groupby(rows, key=lambda row: row.tenant):
         yield TenantId(tenant), [(row.path, context.encrypted_store.get(row.path, tenant=tenant)) for row in group]
+
+
+METRIC_SOURCES = (
+    "mc_pipelines.estimator.business_metrics",
+    "mc_pipelines.keys.metrics",
+    "mc_pipelines.policy.metrics",
+    "mc_pipelines.sla.metrics",
+)
+"""Modules that register what /metrics reads from the database; importing them is what registers."""
+
+
+def register_metrics() -> None:
+    """Import every module that registers business metrics."""
+    for name in METRIC_SOURCES:
+        import_module(name)
 
 
 def object_store_url(settings: Settings) -> str:

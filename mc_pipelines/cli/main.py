@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import Any
 
@@ -44,16 +43,26 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class LazyGroup(TyperGroup):
     """Imports `mc_pipelines.cli.<module>` only for the noun on the command line."""
 
+    _listing = False
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base's signature
         """Return all nouns, in the order of the table above."""
         return list(COMMANDS)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help from the table's lines, without importing any noun."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the base's signature
-        """Return the command of a noun; for `mc --help` a stand-in that carries only its one line."""
+        """Return the command of a noun; while help is written, a stand-in that carries only its one line."""
         if cmd_name not in COMMANDS:
             return None
         module, line = COMMANDS[cmd_name]
-        if cmd_name not in sys.argv[1:] and "_MC_COMPLETE" not in os.environ:
+        if self._listing:
             return TyperCommand(cmd_name, help=line, short_help=line)
         app: typer.Typer = importlib.import_module(f"mc_pipelines.cli.{module}").app
         command = typer.main.get_command(app)

@@ -9,7 +9,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from sqlalchemy import Connection, func, select, text
 
+from mc_pipelines.foundation.metrics import business_metrics
 from mc_pipelines.keys.records import OPEN_STATES, kms_rotation
+
+
+@business_metrics("keys")
+def key_metrics(connection: Connection) -> Iterable[Metric]:
+    """Yield the rotation metrics as of the database's own clock."""
+    return rotation_metrics(connection, connection.execute(select(func.clock_timestamp())).scalar_one())
 
 
 def rotation_metrics(connection: Connection, now: datetime) -> Iterable[Metric]:

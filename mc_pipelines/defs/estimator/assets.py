@@ -24,14 +24,20 @@ def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Run the backtest and keep its report."""
     from mc_pipelines.estimator.backtest import backtest, window_of
     from mc_pipelines.estimator.readers import history_from_facts
+    from mc_pipelines.estimator.records import record_drift
     from mc_pipelines.estimator.report import metadata_of, render_html, render_markdown
     from mc_pipelines.executions.facts import days_with_facts, scan_facts
     from mc_pipelines.foundation.canonical import sha256_digest
 
-    store = maestro.open().object_store
+    context = maestro.open()
+    store = context.object_store
     first, last = window_of(days_with_facts(store))
     facts = scan_facts(store, first_day=first, last_day=last)
     report = backtest(history_from_facts(facts))
+    verdicts = {"served": report.workflows, "v1": report.workflows_v1, "v2": report.workflows_v2}
+    rows = [(source, row) for source, listed in verdicts.items() for row in listed]
+    with context.database.begin() as connection:
+        record_drift(connection, rows, as_of=report.end, window_days=(report.end - report.start).days)
     page = render_html(report).encode()
     digest = sha256_digest(page)
     name = f"estimator/reports/{digest.removeprefix('sha256:')}"
