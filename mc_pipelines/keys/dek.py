@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from threading import RLock
 from uuid import UUID
 
-from sqlalchemy import Connection, ScalarSelect, func, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.foundation.clock import Clock
@@ -153,12 +153,10 @@ class DataKeys:
         objects, volume = RESERVED_OBJECTS, max(RESERVED_BYTES, size)
         for _ in range(100):
             with self._database.begin() as connection:
+                has_room = _has_room(tenant, kind, objects, volume, now)
                 taken = connection.execute(
                     update(keys)
-                    .where(keys.c.tenant == tenant, keys.c.kind == kind.label, keys.c.epoch == _newest(tenant, kind))
-                    .where(keys.c.expires_at > now)
-                    .where(keys.c.reserved_objects <= MAX_OBJECTS - objects)
-                    .where(keys.c.reserved_bytes <= MAX_BYTES - volume)
+                    .where(has_room)
                     .values(
                         reserved_objects=keys.c.reserved_objects + objects,
                         reserved_bytes=keys.c.reserved_bytes + volume,
@@ -166,7 +164,11 @@ class DataKeys:
                     .returning(keys.c.dek_id)
                 ).scalar()
                 if taken is None:
-                    self._make(connection, tenant, kind, now)
+                    # One writer makes the next key; the others wait for it, and then find that it has room.
+                    name = {"name": f"mc_data_key:{tenant}:{kind.label}"}
+                    connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), name)
+                    if connection.execute(select(keys.c.dek_id).where(has_room)).first() is None:
+                        self._make(connection, tenant, kind, now)
                     continue
                 key = self._unwrap(connection, taken)
             self._keep(key)
@@ -222,6 +224,17 @@ class DataKeys:
                 continue
             return DataKey(dek_id, row.tenant, Kind.of(row.kind), row.expires_at, secret)
         raise failure or NotFoundError("No wrapping of the data key opens", field="dek_id", value=str(dek_id))
+
+
+def _has_room(tenant: str, kind: Kind, objects: int, volume: int, now: datetime) -> ColumnElement[bool]:
+    return and_(
+        keys.c.tenant == tenant,
+        keys.c.kind == kind.label,
+        keys.c.epoch == _newest(tenant, kind),
+        keys.c.expires_at > now,
+        keys.c.reserved_objects <= MAX_OBJECTS - objects,
+        keys.c.reserved_bytes <= MAX_BYTES - volume,
+    )
 
 
 def _newest(tenant: str, kind: Kind) -> ScalarSelect[int]:
