@@ -6,16 +6,19 @@ import uvicorn
 
 from mc_pipelines.api.app import create_app
 from mc_pipelines.composition import open_context
+from mc_pipelines.foundation.logs import configure
 
 
 def main() -> None:
     """Serve on the address and port of the settings."""
     context = open_context()
+    configure(context.settings)
     uvicorn.run(
         create_app(context),
         host=context.settings.api_host,
         port=context.settings.api_port,
         log_level=context.settings.log_level.lower(),
+        access_log=False,  # every request is logged once, with its id and without its query
         timeout_graceful_shutdown=5,
         server_header=False,
     )

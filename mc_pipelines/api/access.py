@@ -1,34 +1,45 @@
 """What a caller may do: the Rego pack ``policy/access`` decides every request, and an error denies.
 
-A route asks once, with the tenant the request is about. What lies outside the caller's tenants is
-answered as if it did not exist where its existence would be a secret.
+Every route is a :class:`GuardedRoute`. Before anything of a request is read, the pack is asked whether its
+caller may come in; once the route knows which tenant the request is about, it asks again through
+:class:`Access`. An answer of an operation bound to a tenant that no decision stands behind is not sent.
 """
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 
 from mc_pipelines.api.auth import Identity, TokenVerifier, bearer_token
-from mc_pipelines.decision.engine import PolicyEngine, open_engine
-from mc_pipelines.decision.packs import loaded
-from mc_pipelines.foundation.database import Database
-from mc_pipelines.foundation.errors import ForbiddenError
-from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.foundation.settings import Settings
+from mc_pipelines.api.strict_body import read_strictly
+from mc_pipelines.composition import Context
+from mc_pipelines.decision.engine import PolicyEngine
+from mc_pipelines.foundation.errors import (
+    ForbiddenError,
+    MaestroError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from mc_pipelines.foundation.ids import TenantId, parse_name
 from mc_pipelines.foundation.tenants import Person, find_person
 
-_engines = threading.local()
+_FIRST_ERROR = 400
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a verified identity and the person on record behind it, if there is one."""
+    """Who calls: a verified identity and the person on record behind it, if there is one; both None: nobody."""
 
-    identity: Identity
+    identity: Identity | None
     person: Person | None
 
     @property
@@ -36,58 +47,198 @@ class Caller:
         """The roles on record; none for an identity without a record."""
         return self.person.roles if self.person else frozenset()
 
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Whom the token lets the caller act for."""
+        return self.identity.tenants if self.identity else frozenset()
+
     def document(self) -> dict[str, Any]:
         """The caller as the access pack's input."""
         return {
-            "subject": self.identity.subject,
+            "subject": self.identity.subject if self.identity else None,
             "roles": sorted(self.roles),
-            "tenants": sorted(self.identity.tenants),
+            "tenants": sorted(self.tenants),
         }
 
 
-def authenticate(request: Request) -> Caller:
-    """Return the caller of a request.
+NOBODY = Caller(None, None)
 
-    Raises:
-        UnauthenticatedError: no token, or one that does not verify.
+
+@dataclass
+class Access:
+    """The access pack, asked about one request.
+
+    Attributes:
+        engine: evaluates the pack.
+        operation: method and path template.
+        caller: who asks.
+        tenant_bound: whether the answer needs a decision about a tenant.
+        decided: whether one was allowed.
     """
+
+    engine: PolicyEngine
+    operation: str
+    caller: Caller
+    tenant_bound: bool = True
+    decided: bool = field(default=False)
+
+    @property
+    def person(self) -> Person:
+        """The person on record who acts.
+
+        Raises:
+            ForbiddenError: the identity has no record.
+        """
+        if self.caller.person is None:
+            raise ForbiddenError("The caller is no person on record", mend="an operator records you: `mc people put`")
+        return self.caller.person
+
+    def enter(self) -> None:
+        """Ask whether the caller may come in, before the tenant is known.
+
+        Raises:
+            UnauthenticatedError: nobody asks for what is not open to anyone.
+            ForbiddenError: no role grants the operation; with the rule, the reason and the mend.
+            UnavailableError: the pack gave no verdict.
+        """
+        door = self._ask("door", None)
+        self.tenant_bound = door.get("tenant_bound") is not False
+        if door.get("open") is True:
+            return
+        if self.caller.identity is None:
+            bearer_token(None)  # says which header is missing
+        raise _forbidden(door)
+
+    def require(self, tenant: TenantId | str | None) -> None:
+        """Let the pack decide whether the request may be made for a tenant.
+
+        Raises:
+            ForbiddenError: it denies; with the rule, the reason and the mend.
+            UnavailableError: it gave no verdict.
+        """
+        decision = self._ask("decision", tenant)
+        if decision.get("allow") is not True or decision.get("deny") != []:
+            raise _forbidden(decision)
+        self.decided = True
+
+    def require_or_hide(self, tenant: TenantId | str | None, absent: NotFoundError) -> None:
+        """As :meth:`require`, but what lies outside the caller's tenants is answered as if it did not exist.
+
+        Raises:
+            NotFoundError: ``absent``, where the pack denies.
+            UnavailableError: it gave no verdict.
+        """
+        try:
+            self.require(tenant)
+        except ForbiddenError:
+            raise absent from None
+
+    def tenant_of_list(self, named: str | None) -> TenantId | None:
+        """Return the tenant that a list is about and require it; None: all tenants, for roles that cross them.
+
+        A caller who may act for exactly one tenant, under a role that crosses none, need not name it.
+
+        Raises:
+            ForbiddenError: the caller may not act for it, or for all.
+            InputError: the name is malformed.
+        """
+        if named is not None:
+            tenant = TenantId(parse_name(named, field="tenant"))
+            self.require(tenant)
+            return tenant
+        try:
+            self.require(None)
+        except ForbiddenError:
+            if len(self.caller.tenants) != 1:
+                raise
+        else:
+            return None
+        only = TenantId(next(iter(self.caller.tenants)))
+        self.require(only)
+        return only
+
+    def _ask(self, rule: str, tenant: str | None) -> dict[str, Any]:
+        question = {"operation": self.operation, "tenant": tenant, "caller": self.caller.document()}
+        answer = self.engine.evaluate(f"data.access.{rule}", question).require()
+        if not isinstance(answer, dict):
+            raise UnavailableError("The access policy gave no decision", mend="`mc policy check` says why")
+        return answer
+
+
+class GuardedRoute(APIRoute):
+    """A route that the access pack guards, whose JSON is read strictly, and only once the caller is in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the guarded handler."""
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            operation = f"{request.method} {self.path_format}"
+            access = await run_in_threadpool(_enter, request, operation)
+            request.state.access = access
+            response = await handle(await read_strictly(request))
+            if access.tenant_bound and not access.decided and response.status_code < _FIRST_ERROR:
+                raise MaestroError(f"{operation} answered without a decision about the tenant")
+            return response
+
+        return guarded
+
+
+def guarded_router(tag: str) -> APIRouter:
+    """Return a router of guarded routes."""
+    return APIRouter(tags=[tag], route_class=GuardedRoute)
+
+
+def access_of(request: Request) -> Access:
+    """Return the access of a request that came in."""
+    access: Access = request.state.access
+    return access
+
+
+def context_of(request: Request) -> Context:
+    """Return what routes work with."""
+    context: Context = request.app.state.context
+    return context
+
+
+AccessOf = Annotated[Access, Depends(access_of)]
+"""A route's parameter: the access pack, asked about this request."""
+ContextOf = Annotated[Context, Depends(context_of)]
+"""A route's parameter: database, clock, stores and signer."""
+
+
+def _enter(request: Request, operation: str) -> Access:
+    engine: PolicyEngine = request.app.state.engine
+    nobody = Access(engine, operation, NOBODY)
+    header = request.headers.get("authorization")
+    if header is None:
+        nobody.enter()
+        return nobody
+    try:
+        access = Access(engine, operation, _authenticated(request, header))
+    except (UnauthenticatedError, UnavailableError):
+        # What is open to anyone stays open to whoever sends a token that is not ours, such as that of /metrics.
+        with suppress(UnauthenticatedError):
+            nobody.enter()
+            return nobody
+        raise
+    try:
+        access.enter()
+    except ForbiddenError as error:
+        log.warning("request denied", operation=operation, caller=access.caller.document(), **error.extensions)
+        raise
+    return access
+
+
+def _authenticated(request: Request, header: str) -> Caller:
     verifier: TokenVerifier = request.app.state.verifier
-    database: Database = request.app.state.context.database
-    identity = verifier.verify(bearer_token(request.headers.get("authorization")))
-    with database.begin() as connection:
-        person = find_person(connection, identity.issuer, identity.subject)
-    return Caller(identity, person)
+    identity = verifier.verify(bearer_token(header))
+    with context_of(request).database.begin() as connection:
+        return Caller(identity, find_person(connection, identity.issuer, identity.subject))
 
 
-CallerOf = Annotated[Caller, Depends(authenticate)]
-"""A route's parameter: the authenticated caller."""
-
-
-def require(request: Request, caller: Caller, tenant: TenantId | str | None) -> None:
-    """Let the access pack decide whether the request may be made for a tenant.
-
-    Raises:
-        ForbiddenError: it denies; with the rule, the reason and the mend.
-        UnavailableError: it gave no verdict.
-    """
-    settings: Settings = request.app.state.context.settings
-    question = {
-        "method": request.method,
-        "path": [segment for segment in request.url.path.split("/") if segment],
-        "tenant": tenant,
-        "caller": caller.document(),
-    }
-    engine = _engine(settings)
-    if engine.evaluate("data.access.allow", question).require() is True:
-        return
-    reasons = sorted(engine.evaluate("data.access.deny", question).require(), key=lambda each: str(each["rule"]))
+def _forbidden(answer: dict[str, Any]) -> ForbiddenError:
+    reasons = sorted(answer.get("deny") or [], key=lambda each: str(each["rule"]))
     first = reasons[0] if reasons else {"why": "the access policy does not allow this", "fix": "ask an operator"}
-    raise ForbiddenError(str(first["why"]).capitalize(), mend=str(first["fix"]), reasons=reasons)
-
-
-def _engine(settings: Settings) -> PolicyEngine:
-    """One engine a thread: an in-process engine is bound to the thread that made it."""
-    engine: PolicyEngine | None = getattr(_engines, "access", None)
-    if engine is None:
-        engine = _engines.access = open_engine(settings, loaded("access"))
-    return engine
+    why = str(first["why"])
+    return ForbiddenError(why[:1].upper() + why[1:], mend=str(first["fix"]), reasons=reasons)

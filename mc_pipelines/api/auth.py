@@ -1,23 +1,21 @@
 """Who is calling: bearer tokens of an OIDC issuer, checked against its published keys.
 
-A token proves an identity (issuer and subject) and which tenants it may see. Roles come from the
+A token proves an identity (issuer and subject) and which tenants it may act for. Roles come from the
 people records; what a role may do is decided by the access pack (:mod:`mc_pipelines.api.access`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
-import httpx
 import jwt
 
+from mc_pipelines.api.issuer_keys import IssuerKeys, NoSuchKeyError
 from mc_pipelines.api.local_issuer import ALGORITHM, LOCAL_ISSUER, LocalIssuer
-from mc_pipelines.foundation.errors import UnauthenticatedError, UnavailableError
+from mc_pipelines.foundation.errors import UnauthenticatedError
 from mc_pipelines.foundation.settings import Settings
 
-_ALGORITHMS = ["ES256", "ES384", "RS256", "PS256", "EdDSA"]  # never `none`, never a shared secret
 _LEEWAY_SECONDS = 30
 
 
@@ -47,39 +45,36 @@ class LocalVerifier:
 
     def verify(self, token: str) -> Identity:
         """Return the identity of a token that this machine issued."""
-        return _decode(token, self._key, [ALGORITHM], issuer=LOCAL_ISSUER, audience=self._audience)
+        return _decode(token, self._key, ALGORITHM, issuer=LOCAL_ISSUER, audience=self._audience)
 
 
 class OidcVerifier:
-    """Accepts tokens of one OpenID Connect issuer, whose keys it reads by discovery and caches."""
+    """Accepts tokens of one OpenID Connect issuer.
 
-    def __init__(self, issuer: str, audience: str) -> None:
-        self._issuer = issuer.rstrip("/")
+    Args:
+        issuer: exactly as tokens name it in ``iss``, with or without a slash at the end.
+        audience: what tokens must name in ``aud``.
+        keys: where its keys are found; default: by discovery.
+    """
+
+    def __init__(self, issuer: str, audience: str, *, keys: IssuerKeys | None = None) -> None:
+        self._issuer = issuer
         self._audience = audience
-
-    @cached_property
-    def _keys(self) -> jwt.PyJWKClient:
-        address = f"{self._issuer}/.well-known/openid-configuration"
-        try:
-            found = httpx.get(address, timeout=5).raise_for_status().json()
-            return jwt.PyJWKClient(found["jwks_uri"], cache_keys=True, lifespan=300, timeout=5)
-        except (httpx.HTTPError, KeyError, ValueError) as error:
-            raise UnavailableError(
-                f"The OIDC issuer's configuration cannot be read: {error}",
-                field="MC_OIDC_ISSUER",
-                value=self._issuer,
-                mend="check the address and that this machine reaches it",
-            ) from error
+        self._keys = keys or IssuerKeys(issuer)
 
     def verify(self, token: str) -> Identity:
-        """Return the identity of a token that the issuer signed."""
+        """Return the identity of a token that the issuer signed.
+
+        Raises:
+            UnauthenticatedError: the token does not hold.
+            UnavailableError: the issuer's keys cannot be read.
+        """
         try:
-            key = self._keys.get_signing_key_from_jwt(token).key
-        except jwt.PyJWKClientConnectionError as error:
-            raise UnavailableError(f"The OIDC issuer's keys cannot be read: {error}") from error
-        except (jwt.PyJWTError, ValueError) as error:
+            header = jwt.get_unverified_header(token)
+            key = self._keys.find(header)
+        except (jwt.PyJWTError, ValueError, NoSuchKeyError) as error:
             raise _refused(str(error)) from error
-        return _decode(token, key, _ALGORITHMS, issuer=self._issuer, audience=self._audience)
+        return _decode(token, key, str(header["alg"]), issuer=self._issuer, audience=self._audience)
 
 
 def open_verifier(settings: Settings) -> TokenVerifier:
@@ -90,7 +85,7 @@ def open_verifier(settings: Settings) -> TokenVerifier:
 
 
 def bearer_token(header: str | None) -> str:
-    """Return the token of an Authorization header.
+    """Return the token of an Authorization header (RFC 6750 section 2.1).
 
     Raises:
         UnauthenticatedError: there is none.
@@ -103,23 +98,25 @@ def bearer_token(header: str | None) -> str:
     return token.strip()
 
 
-def _decode(token: str, key: Any, algorithms: list[str], *, issuer: str, audience: str) -> Identity:
+def _decode(token: str, key: Any, algorithm: str, *, issuer: str, audience: str) -> Identity:
     try:
         claims = jwt.decode(
             token,
             key,
-            algorithms=algorithms,
+            algorithms=[algorithm],
             audience=audience,
             issuer=issuer,
             leeway=_LEEWAY_SECONDS,
             options={"require": ["exp", "iat", "sub", "iss", "aud"]},
         )
-    except (jwt.PyJWTError, ValueError) as error:
+    except (jwt.PyJWTError, ValueError, OverflowError) as error:
         raise _refused(str(error)) from error
-    tenants = claims.get("tenants", [])
+    subject, tenants = claims["sub"], claims.get("tenants", [])
+    if not subject.strip():
+        raise _refused("the claim `sub` is empty")
     if not isinstance(tenants, list) or not all(isinstance(tenant, str) for tenant in tenants):
         raise _refused("the claim `tenants` is no list of names")
-    return Identity(issuer=claims["iss"], subject=claims["sub"], tenants=frozenset(tenants))
+    return Identity(issuer=claims["iss"], subject=subject, tenants=frozenset(tenants))
 
 
 def _refused(reason: str) -> UnauthenticatedError:

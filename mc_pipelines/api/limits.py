@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mc_pipelines.api.problems import problem_response
 from mc_pipelines.foundation.errors import PROBLEM_BASE
 
-MAXIMUM_BYTES = 16 * 1024 * 1024
+MAXIMUM_BYTES = 4 * 1024 * 1024
 
 
 class _TooLargeError(Exception):
@@ -59,7 +59,9 @@ class BodyLimit:
                 "title": "Body too large",
                 "status": 413,
                 "detail": f"The body is larger than {self._maximum} bytes.",
+                "instance": scope["path"],
                 "mend": "send it in parts, or ingest the file with the command line",
-            }
+            },
+            {"Connection": "close"},
         )
         await response(scope, receive, send)

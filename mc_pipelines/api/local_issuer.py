@@ -30,7 +30,7 @@ class LocalIssuer:
 
         Args:
             subject: the person's subject; roles come from the people records, never from a token.
-            tenants: what the bearer may see; ``*`` stands for all.
+            tenants: whom the bearer may act for; people whose role crosses tenants need none.
             audience: the audience that the API demands.
             now: the moment of issue, aware.
             lifetime: how long it holds.

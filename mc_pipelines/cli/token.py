@@ -15,7 +15,7 @@ app = typer.Typer(help="Issue a bearer token of the local issuer.", invoke_witho
 @app.callback(invoke_without_command=True)
 def token(
     subject: Annotated[str, typer.Option(help="The person's subject; see `mc people ls`.")],
-    tenant: Annotated[list[str] | None, typer.Option(help="A tenant the bearer may see; repeat; * for all.")] = None,
+    tenant: Annotated[list[str] | None, typer.Option(help="A tenant the bearer may act for; repeatable.")] = None,
     hours: Annotated[float, typer.Option(help="How long the token holds.", min=0.01, max=720)] = 8,
     json: Json = False,
 ) -> None:

@@ -6,9 +6,16 @@ from importlib import import_module
 
 from fastapi import APIRouter
 
-_MODULES = ("health", "credits", "rollouts", "provenance")
+from mc_pipelines.foundation.settings import Settings
+
+_MODULES = ("health", "reference", "rollouts")
 
 
-def all_routers() -> list[APIRouter]:
-    """Return the routers of all capabilities, in the order of the OpenAPI document."""
-    return [import_module(f"{__name__}.{module}").router for module in _MODULES]
+def all_routers(settings: Settings) -> list[APIRouter]:
+    """Return the routers of all capabilities, in the order of the OpenAPI document.
+
+    Args:
+        settings: where they name no OIDC issuer, the local issuer publishes its key.
+    """
+    names = _MODULES if settings.oidc_issuer else (*_MODULES, "local_keys")
+    return [import_module(f"{__name__}.{module}").router for module in names]

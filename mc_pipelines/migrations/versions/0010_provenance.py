@@ -32,6 +32,7 @@ create table provenance_claims (
     constraint pk_provenance_claims primary key (recorded_on, tenant, seq, ordinal),
     constraint ck_provenance_claims_type check (type between 0 and 4)
 ) partition by range (recorded_on);
+create index ix_provenance_claims_tenant_source on provenance_claims (tenant, source) where type = 4;
 create table provenance_nodes (
     tenant text not null, node uuid not null, id text not null, kind smallint not null, stub boolean not null,
     changed_seq bigint not null, label text, attributes jsonb,

@@ -21,7 +21,11 @@ STATEMENT_TYPES = {
     "https://in-toto.io/Statement/v1.0": "in-toto-statement-v1",
 }
 _IMAGE_TYPES = ("pkg:oci/", "pkg:docker/")
-RELEASE_PREDICATES = frozenset({"https://in-toto.io/attestation/release/v0.1"})
+RELEASE_PREDICATES = (
+    "https://in-toto.io/attestation/release/",
+    "https://slsa.dev/verification_summary/",
+)
+"""Predicates whose subjects are what is released: bundles."""
 MAXIMUM_SUBJECTS = 100_000
 
 
@@ -106,7 +110,9 @@ def read_subjects(collector: Collector, receipt: NodeId, statement: Statement) -
                 "A subject without a digest binds nothing", field=f"subject[{index}].digest", value=subject.name
             )
         purl = collector.package(subject.name) if subject.name and subject.name.startswith("pkg:") else None
-        release = statement.predicate_type in RELEASE_PREDICATES or (purl is not None and purl.startswith(_IMAGE_TYPES))
+        release = statement.predicate_type.startswith(RELEASE_PREDICATES) or (
+            purl is not None and purl.startswith(_IMAGE_TYPES)
+        )
         collector.node(node, Kind.BUNDLE if release else Kind.PACKAGE, subject.name)
         if purl is not None:
             collector.alias(node, purl)

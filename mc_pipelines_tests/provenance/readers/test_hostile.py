@@ -94,7 +94,7 @@ def test_duplicate_kinds_in_one_document_stay_consistent() -> None:
     """The same digest as subject, material and attested receipt: one node, one kind, no impossible edge."""
     predicate = {"inputAttestations": [{"digest": {"sha256": A}}], "verificationResult": "PASSED"}
     claims = validate(read_document(statement("https://slsa.dev/verification_summary/v1", predicate), "x"))
-    assert [one.kind for one in claims.nodes if one.id == f"sha256:{A}"] == [Kind.PACKAGE]
+    assert [one.kind for one in claims.nodes if one.id == f"sha256:{A}"] == [Kind.BUNDLE]
     assert any("both" in sentence for sentence in claims.remarks)
 
 

@@ -1,0 +1,1 @@
+"""Foreign tools judge what we make."""
