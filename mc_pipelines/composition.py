@@ -7,6 +7,7 @@ too mighty, a schema that is older or newer than the code.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from mc_pipelines.foundation.clock import Clock, SystemClock
 from mc_pipelines.foundation.database import Database, normalise_url
 from mc_pipelines.foundation.embedded import ensure_running
 from mc_pipelines.foundation.errors import ConfigurationError
-from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.foundation.object_store import ObjectStore, open_object_store
 from mc_pipelines.foundation.profile import refuse_local_defaults
 from mc_pipelines.foundation.server import look, refuse_old, refuse_unsuitable
@@ -28,8 +29,11 @@ from mc_pipelines.migrations.chain import CHAIN
 
 if TYPE_CHECKING:
     from mc_pipelines.attest.signer import Signer
+    from mc_pipelines.decision.engine import PolicyEngine
     from mc_pipelines.keys.provider import KeyProvider
     from mc_pipelines.keys.store import EncryptedObjectStore
+    from mc_pipelines.provenance.request import CursorKey
+    from mc_pipelines.provenance.store import GraphStore
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,29 @@ class Context:
     def generations_folder(self) -> Path:
         """The folder of provenance generations: on this machine, because they are memory-mapped."""
         return self.settings.home_path / "generations"
+
+    @cached_property
+    def graph_store(self) -> GraphStore:
+        """Open snapshots of the provenance graph."""
+        from mc_pipelines.provenance.store import GraphStore
+
+        return GraphStore(self.database, self.generations_folder, self.clock)
+
+    @cached_property
+    def graph_policy(self) -> tuple[PolicyEngine, Digest]:
+        """The engine of the pack that says what a reader of the graph may see, and the pack's revision."""
+        from mc_pipelines.decision.engine import open_engine
+        from mc_pipelines.decision.packs import loaded
+
+        pack = loaded("graph")
+        return open_engine(self.settings, pack), pack.revision
+
+    @cached_property
+    def cursors(self) -> CursorKey:
+        """Makes and reads the graph's cursors; they hold as long as this process."""
+        from mc_pipelines.provenance.request import CursorKey
+
+        return CursorKey(os.urandom(32))
 
     @cached_property
     def keyring(self) -> KeyProvider:

@@ -14,7 +14,7 @@ from mc_pipelines.api.auth import TokenVerifier, open_verifier
 from mc_pipelines.api.exchange import Exchange
 from mc_pipelines.api.limits import BodyLimit
 from mc_pipelines.api.routes import all_routers
-from mc_pipelines.composition import Context
+from mc_pipelines.composition import Context, register_metrics
 from mc_pipelines.decision.engine import PolicyEngine, open_engine
 from mc_pipelines.decision.packs import loaded
 
@@ -48,6 +48,7 @@ def create_app(context: Context, verifier: TokenVerifier | None = None, engine: 
         redirect_slashes=False,
     )
     pack = loaded("access")
+    register_metrics()
     app.state.context = context
     app.state.verifier = verifier or open_verifier(context.settings)
     app.state.engine = engine or open_engine(context.settings, pack)
