@@ -20,8 +20,11 @@ test: .venv/.development ## the tests that need PyPI only
 up: .venv/.runtime ## database, Dagster UI and API on this machine, until Ctrl-C
 	@$(BIN)/mc up
 
-lint: .venv/.development ## ruff, mypy, import-linter, the shape of locks and definitions
-	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy && $(BIN)/lint-imports --no-timing >/tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; exit 1; }
+lint: .venv/.development ## ruff, mypy, import-linter
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: .venv/.development ## let ruff write what it can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
