@@ -9,6 +9,9 @@ retention removed, with the rule).
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -48,6 +51,15 @@ DIRECTION_BITS = {
 _NAMED = 50
 """Nodes at the edge of a truncated answer, and fan-outs, that are named; all are counted."""
 _SCANNED = 5_000_000
+
+
+@contextmanager
+def _timed(operation: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        GRAPH_QUERY_MS.labels(operation).observe((time.perf_counter() - started) * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ def graph_answer(store: GraphStore, tenant: TenantId, query: GraphQuery, allowed
         NotFoundError: no such node, or none that this reader may know of; the two cannot be told apart.
         QueryError: the cursor is none of this query.
     """
-    with GRAPH_QUERY_MS.labels("subgraph").time():
+    with _timed("subgraph"):
         if query.verified_only:
             allowed = allowed.narrowed([VerificationStatus.VERIFIED])
         before = None if query.cursor is None else cursors.read(query.cursor, tenant, query, allowed.digest)

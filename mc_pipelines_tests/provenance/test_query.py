@@ -91,7 +91,7 @@ def test_unknown_foreign_and_future_are_refused_alike(
 def test_pages_join_to_the_whole_across_ingest_and_compaction(
     database: TestDatabase, clock: FrozenClock, tmp_path: Path
 ) -> None:
-    chance = random.Random(5)  # noqa: S311
+    chance = random.Random(5)  # noqa: S311 - a seeded graph, not a secret  # noqa: S311
     store = store_of(database, tmp_path, clock)
     ingest_claims(
         database.app, PUBLIC, sbom("pub", {f"p{n}": [f"p{n + 1}"] for n in range(20)}), clock=clock, operator=True
@@ -184,7 +184,7 @@ def test_the_policy_failing_closes_the_graph() -> None:
     class Broken:
         name = "broken"
 
-        def evaluate(self, query: str, input_document: object):  # noqa: ARG002
+        def evaluate(self, query: str, input_document: object):  # noqa: ARG002  # noqa: ARG002
             from mc_pipelines.decision.engine import Verdict
 
             return Verdict(None, "engine on fire") if query else None
