@@ -97,9 +97,9 @@ class Context:
 
         return EncryptedObjectStore(self.object_store, self.keyring, self.database, clock=self.clock)
 
-    @cached_property
+    @property
     def signer(self) -> Signer:
-        """The service's own signing key, at its newest version."""
+        """The service's own signing key, at its newest version; looked up anew, because keys rotate while we run."""
         from mc_pipelines.keys.signers import active_signer
 
         return active_signer(self.database, self.keyring)

@@ -87,6 +87,6 @@ def _dispatcher(context: Context) -> Dispatcher:
         database=context.database,
         store=context.object_store,
         sealed=context.encrypted_store,
-        signer=context.signer,
+        signer=lambda: context.signer,
         clock=context.clock,
     )

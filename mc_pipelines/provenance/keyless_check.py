@@ -46,32 +46,21 @@ class ClaimedIdentity:
         return f"{self.subject} ({self.issuer})"
 
 
-def check_keyless(part: SignedPart, roots: TrustRoots, artifact: bytes | None) -> Verification:  # noqa: PLR0911 - one verdict a defect
+def check_keyless(part: SignedPart, roots: TrustRoots, artifact: bytes | None) -> Verification:
     """Judge a part whose signature came with a certificate."""
     [signature, *more] = part.signatures
     if more:
         return Verification(status=_FAILED, reason="A keyless document carries exactly one signature.")
     leaf = leaf_of(signature)
-    if leaf is None:
-        return Verification(status=_FAILED, reason="The certificate that came with the signature cannot be read.")
-    identity = identity_of(leaf)
-    if identity is None:
-        return Verification(status=_FAILED, reason="The certificate names no identity.")
-    scheme = part.container
+    identity = None if leaf is None else identity_of(leaf)
+    if leaf is None or identity is None:
+        return Verification(status=_FAILED, reason="The certificate cannot be read, or names no identity.")
     if part.payload and not matches_certificate(part, signature, leaf):
-        return Verification(
-            status=_FAILED, reason="The signature does not match the certificate that came with it.", scheme=scheme
-        )
-    if not roots.keyless:
-        return Verification(
-            status=VerificationStatus.NO_TRUST_ROOT, reason="Keyless signatures are not trusted here.", scheme=scheme
-        )
-    if not issued_by_root(leaf, roots.sigstore_root):
-        return Verification(
-            status=VerificationStatus.NO_TRUST_ROOT,
-            reason="The certificate was not issued by an authority of the pinned root.",
-            scheme=scheme,
-        )
+        reason = "The signature does not match the certificate that came with it."
+        return Verification(status=_FAILED, reason=reason, scheme=part.container)
+    if not roots.keyless or not issued_by_root(leaf, roots.sigstore_root):
+        reason = "The certificate was not issued by an authority of a root that is trusted here."
+        return Verification(status=VerificationStatus.NO_TRUST_ROOT, reason=reason, scheme=part.container)
     if part.container == "dsse":
         reason = (
             f"The signature matches the certificate of {identity}; nothing in the document proves when it was made."

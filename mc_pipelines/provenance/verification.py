@@ -104,8 +104,6 @@ def judge(
         return claims
     verdicts = [_cached(part, roots, artifact, cache) for part in reading.parts]
     verdict = _worst(verdicts)
-    if claims.verification.status is VerificationStatus.FAILED:
-        verdict = msgspec.structs.replace(verdict, status=VerificationStatus.FAILED, reason=claims.verification.reason)
     if verdict.status is not VerificationStatus.VERIFIED:
         return msgspec.structs.replace(claims, verification=verdict)
     records = [_record(part, one, roots) for part, one in zip(reading.parts, verdicts, strict=True)]
@@ -127,17 +125,11 @@ def judge(
     )
 
 
-def judge_part(part: SignedPart, roots: TrustRoots, artifact: bytes | None = None) -> Verification:  # noqa: PLR0911 - one verdict a defect
+def judge_part(part: SignedPart, roots: TrustRoots, artifact: bytes | None = None) -> Verification:
     """Judge one signed part."""
-    if not part.signatures:
-        status = VerificationStatus.UNSIGNED if part.container == "unsigned" else VerificationStatus.FAILED
-        return Verification(status=status, reason="It carries no signature.")
-    if all(one.signature is None for one in part.signatures):
-        return Verification(status=VerificationStatus.FAILED, reason="No signature in it can be decoded.")
-    if artifact is not None and not _names(part, artifact):
-        return Verification(
-            status=VerificationStatus.FAILED, reason="What is signed names other content than the file given."
-        )
+    flaw = _flaw(part, artifact)
+    if flaw is not None:
+        return flaw
     if part.key_hint is not None:
         return _check_managed_bundle(part, roots, artifact)
     if any(one.certificate is not None for one in part.signatures):
@@ -147,6 +139,22 @@ def judge_part(part: SignedPart, roots: TrustRoots, artifact: bytes | None = Non
             status=VerificationStatus.FAILED, reason="The bundle carries neither a certificate nor a key."
         )
     return _check_keys(part, roots)
+
+
+def _flaw(part: SignedPart, artifact: bytes | None) -> Verification | None:
+    """Return the verdict on what needs no key to be judged."""
+    if not part.signatures:
+        status = VerificationStatus.UNSIGNED if part.container == "unsigned" else VerificationStatus.FAILED
+        return Verification(status=status, reason="It carries no signature.")
+    if part.altered:
+        return Verification(status=VerificationStatus.FAILED, reason=part.altered)
+    if all(one.signature is None for one in part.signatures):
+        return Verification(status=VerificationStatus.FAILED, reason="No signature in it can be decoded.")
+    if artifact is not None and not _names(part, artifact):
+        return Verification(
+            status=VerificationStatus.FAILED, reason="What is signed names other content than the file given."
+        )
+    return None
 
 
 def keys_that_hold(part: SignedPart, roots: TrustRoots) -> tuple[tuple[tuple[TrustedKey, Scheme], ...], ...]:

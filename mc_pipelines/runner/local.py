@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mc_pipelines.attest.signer import Signer
 from mc_pipelines.decision.engine import open_engine
 from mc_pipelines.decision.packs import load_pack
@@ -21,7 +23,7 @@ def local_dispatcher(
     database: Database,
     store: ObjectStore,
     sealed: SealedStore,
-    signer: Signer,
+    signer: Callable[[], Signer],
     clock: Clock,
 ) -> Dispatcher:
     """Return a dispatcher that runs on this machine; make it in the thread whose event loop runs it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -26,10 +27,15 @@ class SealedStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Signs with the service's key and stores sealed."""
+    """Signs with the service's key and stores sealed.
+
+    Args:
+        store: of receipts and logs.
+        signer: returns the key as it is now; asked for each receipt, because keys rotate while a runner runs.
+    """
 
     store: SealedStore
-    signer: Signer
+    signer: Callable[[], Signer]
 
     def seal(self, receipt: Receipt, *, at: datetime) -> ReceiptRecord:
         """Store log and signed receipt; the name holds the fence, so that a zombie overwrites nothing."""
@@ -38,7 +44,7 @@ class Sealer:
         statement = Statement(
             (Subject.of(receipt.subject_name, receipt.log_digest),), PREDICATE_TYPE, receipt.predicate()
         )
-        envelope = statement.sign([self.signer]).to_json()
+        envelope = statement.sign([self.signer()]).to_json()
         log_path = f"logs/{tenant}/{object_id}.log"
         self.store.put(log_path, receipt.log, tenant=tenant, kind="log", object_id=object_id, content_type="text/plain")
         path = f"receipts/{tenant}/{object_id}.dsse.json"

@@ -60,7 +60,7 @@ class House:
         return Dispatcher(
             self.database,
             self.store,
-            Sealer(self.sealed, self.signer),
+            Sealer(self.sealed, lambda: self.signer),
             [driver or ScriptedDriver(self.clock)],
             RegorusEngine(pack),
             pack.revision,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.database, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.database, pytest.mark.slow, pytest.mark.timeout(600)]
 MC = str(Path(sys.executable).with_name("mc"))
 
 

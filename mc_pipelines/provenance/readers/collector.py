@@ -75,6 +75,8 @@ class SignedPart:
         message_digest: sha256 that a bare message signature states for its artifact.
         key_hint: hint of a managed key in a sigstore bundle.
         summary: of a verification summary, what it says.
+        altered: how what stands beside the signed bytes contradicts them; empty = it does not. Such a document was
+            changed after it was signed, whatever its signature proves.
     """
 
     receipt: NodeId
@@ -89,6 +91,7 @@ class SignedPart:
     message_digest: bytes = b""
     key_hint: str | None = None
     summary: Summary | None = None
+    altered: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from mc_pipelines.provenance.readers.collector import Collector, Reading
 from mc_pipelines.provenance.readers.cyclonedx import read_cyclonedx
 from mc_pipelines.provenance.readers.detect import check_bytes, kind_of
 from mc_pipelines.provenance.readers.envelope import read_bundle, read_envelope, read_statement
+from mc_pipelines.provenance.readers.registries import read_gcb, read_npm, read_pep740, read_pep740_provenance
 
 MAXIMUM_LINES = 100_000
 
@@ -66,4 +67,8 @@ _LINE_READERS: dict[str, _Reader] = {
 _READERS: dict[str, _Reader] = {
     **_LINE_READERS,
     "cyclonedx": _read_cyclonedx,
+    "gcb": read_gcb,
+    "npm": read_npm,
+    "pep740": read_pep740,
+    "pep740-provenance": read_pep740_provenance,
 }
