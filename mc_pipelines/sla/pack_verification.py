@@ -144,7 +144,9 @@ def _check_bundles(payload: Mapping[str, bytes], envelope: Envelope, report: Rep
         if name not in payload:
             raise VerificationError("A file of the pack is missing", field=name)
         bundle = parse_bundle(payload[name])
-        if bundle.envelope != envelope.single(signature.keyid):
+        held = bundle.envelope
+        same = held is not None and (held.payload_type, held.payload) == (envelope.payload_type, envelope.payload)
+        if not same or (bundle.message_signature, bundle.key_hint) != (signature.sig, signature.keyid):
             raise VerificationError("A bundle does not hold this person's signature of the note", field=name)
     report.proved.append(f"{len(envelope.signatures)} sigstore bundles hold the same signatures one by one.")
 
