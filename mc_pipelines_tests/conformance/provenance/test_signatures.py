@@ -1,0 +1,170 @@
+"""Verdicts on real signed documents equal what an independent check found; nothing altered is ever verified."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.provenance.keyless_check import leaf_of, matches_certificate
+from mc_pipelines.provenance.model import Claims, VerificationStatus
+from mc_pipelines.provenance.readers import read_parts
+from mc_pipelines.provenance.trust_roots import ExpectedIdentity, Scheme, TrustedKey, TrustRoots
+from mc_pipelines.provenance.verification import judge_part, keys_that_hold, verify_document
+
+S = VerificationStatus
+BEACON = (
+    "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/"
+    "extremely-dangerous-oidc-beacon.yml@refs/heads/main"
+)
+ACTIONS = "https://token.actions.githubusercontent.com"
+# Accepted by the suite; sigstore-python does not support this kind of log entry (intoto 0.0.2). We say that the
+# signature is intact and that the time of signing is not proved; we do not call it verified.
+UNSUPPORTED = {"intoto-with-custom-trust-root"}
+
+
+@pytest.fixture(scope="session")
+def provenance(data_dir: Path) -> Path:
+    return data_dir / "provenance"
+
+
+@pytest.fixture(scope="session")
+def expected(provenance: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((provenance / "expected-signatures.json").read_bytes())
+    return found
+
+
+def text(path: Path, default: str) -> str:
+    return path.read_text().strip() if path.is_file() else default
+
+
+def conformance_claims(case: Path) -> Claims | None:
+    """The verdict on one case of the suite, as a client would be asked; None where the document is refused."""
+    artifact = case / "artifact" if (case / "artifact").is_file() else case.parent / "a.txt"
+    root = case / "trusted_root.json"
+    pinned = root if root.is_file() else case.parent / "trusted_root.production.json"
+    key = case / "key.pub"
+    roots = TrustRoots(
+        keys=(TrustedKey("the suite", key.read_bytes()),) if key.is_file() else (),
+        identities=(ExpectedIdentity(text(case / "issuer", ACTIONS), text(case / "identity", BEACON)),),
+        sigstore_root=pinned.read_bytes(),
+    )
+    try:
+        return verify_document(
+            (case / "bundle.sigstore.json").read_bytes(), case.name, roots, artifact=artifact.read_bytes()
+        )
+    except InputError:
+        return None
+
+
+def test_sigstore_conformance(provenance: Path, expected: dict[str, Any]) -> None:
+    cases = [path for path in sorted((provenance / "sigstore-conformance").iterdir()) if path.is_dir()]
+    assert {case.name for case in cases} == set(expected["sigstore_conformance"])
+    wrong = {}
+    for case in cases:
+        claims = conformance_claims(case)
+        status = None if claims is None else claims.verification.status
+        if case.name.endswith("_fail"):
+            if status is S.VERIFIED:
+                wrong[case.name] = status
+        elif case.name in UNSUPPORTED:
+            if status is not S.IDENTITY_UNPROVEN:
+                wrong[case.name] = status
+        elif status is not S.VERIFIED:
+            wrong[case.name] = (status, None if claims is None else claims.verification.reason)
+    assert wrong == {}
+
+
+def test_real_bundles(provenance: Path, expected: dict[str, Any]) -> None:
+    """The signature against the embedded certificate, and never more than that proves."""
+    seen = 0
+    for name, fact in expected["bundles"].items():
+        path, _, index = name.partition("#")
+        part = read_parts((provenance / path).read_bytes(), path).parts[int(index or 0)]
+        verdict = judge_part(part, TrustRoots())
+        if "dsse_signature_matches_embedded_cert" in fact:
+            leaf = leaf_of(part.signatures[0])
+            assert leaf is not None
+            intact = fact["dsse_signature_matches_embedded_cert"]
+            assert matches_certificate(part, part.signatures[0], leaf) == intact, name
+            assert (verdict.status is S.FAILED) != intact, (name, verdict)
+            seen += 1
+        assert verdict.status is not S.VERIFIED
+        if str(fact.get("sigstore_python", "")).startswith("ok"):
+            assert verdict.status is S.IDENTITY_UNPROVEN
+            assert verdict.signer is not None
+    assert seen >= 40
+
+
+def gcb_keys(provenance: Path) -> TrustRoots:
+    keys = []
+    for path in sorted((provenance / "gcb" / "keys").glob("*.key")):
+        schemes = frozenset({Scheme.DSSE_PAE if "pae" in path.stem else Scheme.LEGACY_RAW})
+        keys.append(
+            TrustedKey(
+                path.stem, path.read_bytes(), schemes, ("https://cloudbuild.googleapis.com/GoogleHostedWorker*",)
+            )
+        )
+    return TrustRoots(keys=tuple(keys))
+
+
+def test_cloud_build(provenance: Path, expected: dict[str, Any]) -> None:
+    roots = gcb_keys(provenance)
+    documents = {str(path.relative_to(provenance)): path for path in (provenance / "gcb").glob("v*/*.json")}
+    assert documents.keys() == expected["gcb"].keys()
+    for name, path in documents.items():
+        facts = expected["gcb"][name]
+        if facts == "not JSON":
+            with pytest.raises(InputError):
+                read_parts(path.read_bytes(), name)
+            continue
+        reading = read_parts(path.read_bytes(), name)
+        assert len(reading.parts) == len(facts)
+        for part, fact in zip(reading.parts, facts, strict=True):
+            held = [
+                [f"{key.holder}:{'raw-payload' if how is Scheme.LEGACY_RAW else 'pae'}" for key, how in pairs]
+                for pairs in keys_that_hold(part, roots)
+            ]
+            assert held == fact["signatures_verified_by"], name
+            assert sorted(one["sha256"] for one in part.subjects) == sorted(fact["signed_subject_digests"])
+        claims = verify_document(path.read_bytes(), name, roots)
+        subjects = {digest for fact in facts for digest in fact["signed_subject_digests"]}
+        assert {node.id for node in claims.nodes if node.id.startswith("sha256:")} == {
+            f"sha256:{one}" for one in subjects
+        }
+        held_all = all(any(fact["signatures_verified_by"]) for fact in facts)
+        assert (claims.verification.status is S.VERIFIED) == (held_all and "mismatch" not in name), name
+
+
+def test_verification_summary(provenance: Path, expected: dict[str, Any]) -> None:
+    key = (provenance / "vsa" / "vsa_signing_public_key.pem").read_bytes()
+    for name, form in expected["vsa"].items():
+        content = (provenance / name).read_bytes()
+        how = {"p1363": Scheme.DSSE_PAE_RAW, "der": Scheme.DSSE_PAE}[form]
+        trusted = functools.partial(TrustedKey, "verifier", key, builders=("https://bcid.corp.google.com/verifier/*",))
+        claims = verify_document(content, name, TrustRoots(keys=(trusted(frozenset({how})),)))
+        assert claims.verification.status is S.VERIFIED
+        assert len(claims.earned) == 2
+        other = {Scheme.DSSE_PAE_RAW, Scheme.DSSE_PAE} - {how}
+        assert verify_document(content, name, TrustRoots(keys=(trusted(frozenset(other)),))).earned == ()
+
+
+def test_without_trust_nothing_real_is_verified(provenance: Path) -> None:
+    """Every document of the corpus, with no key and no expected identity: not one verified."""
+    read = 0
+    for path in sorted(provenance.rglob("*")):
+        if path.is_file() and path.stat().st_size < 1_000_000:
+            try:
+                claims = verify_document(path.read_bytes(), path.name, TrustRoots())
+            except InputError:
+                continue
+            read += 1
+            assert claims.verification.status is not S.VERIFIED
+            assert claims.earned == ()
+            assert claims.document == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert read > 100
