@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -41,7 +41,7 @@ class State(StrEnum):
     PLACED = "placed"
     RUNNING = "running"
     UNKNOWN = "unknown"
-    """Its runner's lease expired: the attempt counts no more, and another follows."""
+    """Its runner died, stopped or failed: the attempt counts no more, and another follows."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -85,6 +85,7 @@ Index(
     unique=True,
     postgresql_where=text(f"state in ({_FINAL_SQL})"),
 )
+Index("ix_execution_transition_ended", execution_transition.c.at, postgresql_where=text(f"state in ({_FINAL_SQL})"))
 
 execution_receipt = Table(
     "execution_receipt",
@@ -97,6 +98,7 @@ execution_receipt = Table(
     Column("sealed_digest", Text, nullable=False, comment="sha256 of the sealed bytes"),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
 )
+Index("ix_execution_receipt_recorded_at", execution_receipt.c.recorded_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,23 +140,36 @@ class ReceiptRecord:
     recorded_at: datetime
 
 
-def add_execution(connection: Connection, published: Published) -> UUID:
-    """Record an execution unless its tenant published one under this key; return the id of the one there is."""
-    values = {name: getattr(published, name) for name in execution.c.keys()}  # noqa: SIM118 - a ColumnCollection
+def add_executions(connection: Connection, published: Sequence[Published]) -> set[UUID]:
+    """Record executions, each unless its tenant published one under its key; return the ids of those recorded."""
+    if not published:
+        return set()
+    rows = [{name: getattr(one, name) for name in execution.c.keys()} for one in published]  # noqa: SIM118 - a ColumnCollection
     added = connection.execute(
         insert(execution)
-        .values(values)
         .on_conflict_do_nothing(index_elements=["tenant", "idempotency_key"])
-        .returning(execution.c.execution_id)
-    ).scalar()
-    if added is not None:
-        return UUID(str(added))
-    found = connection.execute(
-        select(execution.c.execution_id).where(
-            execution.c.tenant == published.tenant, execution.c.idempotency_key == published.idempotency_key
+        .returning(execution.c.execution_id),
+        rows,
+    )
+    return set(added.scalars())
+
+
+def find_execution(connection: Connection, tenant: str, idempotency_key: str) -> Published:
+    """Return the execution that a tenant published under a key.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = (
+        connection.execute(
+            select(execution).where(execution.c.tenant == tenant, execution.c.idempotency_key == idempotency_key)
         )
-    ).scalar_one()
-    return UUID(str(found))
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise NotFoundError("No execution of this key", field="idempotency_key", value=idempotency_key)
+    return Published(**row)
 
 
 def add_transitions(connection: Connection, transitions: Iterable[Transition]) -> None:
@@ -196,6 +211,12 @@ def get_execution(connection: Connection, execution_id: UUID) -> Published:
     if row is None:
         raise NotFoundError("No such execution", field="execution_id", value=str(execution_id), mend="mc executions ls")
     return Published(**row)
+
+
+def get_executions(connection: Connection, ids: Collection[UUID]) -> dict[UUID, Published]:
+    """Return executions by their ids; one that does not exist is left out."""
+    rows = connection.execute(select(execution).where(execution.c.execution_id.in_(ids))).mappings()
+    return {row["execution_id"]: Published(**row) for row in rows}
 
 
 def get_transitions(connection: Connection, execution_id: UUID) -> list[Transition]:

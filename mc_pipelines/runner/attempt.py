@@ -40,9 +40,9 @@ class Ending:
     enforcement: Enforcement | None = None
 
 
-def attempt_id(claim: Claim) -> UUID:
+def attempt_id(execution_id: UUID, attempt: int) -> UUID:
     """Return the id under which a driver starts this attempt at most once."""
-    return uuid5(_ATTEMPTS, f"{claim.execution_id}/{claim.attempt}")
+    return uuid5(_ATTEMPTS, f"{execution_id}/{attempt}")
 
 
 def work_of(manifest: Manifest, claim: Claim, files: Mapping[str, bytes]) -> Work:
@@ -50,7 +50,7 @@ def work_of(manifest: Manifest, claim: Claim, files: Mapping[str, bytes]) -> Wor
     resources = manifest.resources
     cores = -(-resources.cpu_millis // 1000)
     return Work(
-        attempt_id=attempt_id(claim),
+        attempt_id=attempt_id(claim.execution_id, claim.attempt),
         argv=manifest.argv,
         environment=manifest.environment,
         files=files,
@@ -128,7 +128,14 @@ def receipt_of(
 
 
 def fact_payload(
-    published: Published, receipt: Receipt, ending: Ending, *, currency: str, digest: Digest, recorded_at: datetime
+    published: Published,
+    receipt: Receipt,
+    ending: Ending,
+    *,
+    currency: str,
+    digest: Digest,
+    recorded_at: datetime,
+    estimate_id: str | None = None,
 ) -> dict[str, Any]:
     """Return the execution's row of facts as JSON, for the outbox."""
     resources = receipt.manifest.resources
@@ -150,7 +157,7 @@ def fact_payload(
         "price_id": receipt.cost.get("priceId"),
         "cost_minor": receipt.cost.get("minor", 0),
         "currency": receipt.cost.get("currency", currency),
-        "estimate_id": None,
+        "estimate_id": estimate_id,
         "receipt_digest": digest,
         "features": [
             feature("cores", resources.cpu_millis / 1000, Known.SUBMIT),

@@ -7,7 +7,7 @@ attempt twice starts it once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -167,6 +167,11 @@ class Driver(Protocol):
         """End an attempt; return False if it is not running here."""
         ...
 
-    async def reap(self, live: frozenset[UUID]) -> tuple[UUID, ...]:
-        """End and forget attempts left behind by a runner that died; return those that were not in ``live``."""
+    async def reap(self, live: Callable[[], frozenset[UUID]]) -> tuple[UUID, ...]:
+        """End and forget attempts left behind by a runner that died; return them.
+
+        Args:
+            live: returns the attempts that a living runner holds. Asked only after the attempts that are here were
+                listed, from another thread: one that starts in between is not listed, so it is not ended.
+        """
         ...

@@ -66,6 +66,7 @@ class Placement:
         ranked: names of the allowed candidates, best first.
         denials: every reason that the pack gave, as {candidate, rule, why, fix}.
         error: why the pack gave no verdict; then nothing is allowed.
+        engine: name and version of what evaluated the pack.
     """
 
     chosen: Candidate | None
@@ -76,6 +77,7 @@ class Placement:
     prices: Digest
     question: dict[str, Any]
     verdict: Verdict
+    engine: str
 
     @property
     def reason(self) -> str:
@@ -108,6 +110,7 @@ def place(
     *,
     residency: Sequence[str],
     flags: Mapping[str, bool],
+    execution: str | None = None,
 ) -> Placement:
     """Decide where an execution runs.
 
@@ -118,9 +121,12 @@ def place(
         candidates: every region that has a driver.
         residency: geographies or regions that the tenant and the manifest allow.
         flags: the flags as evaluated for this tenant.
+        execution: its id; part of the question, so that the recorded decision is found again and replays as it is.
     """
     question = {
         "tenant": manifest.tenant,
+        "workflow": manifest.workflow,
+        **({"execution": execution} if execution is not None else {}),
         "data_class": manifest.data_class,
         "residency": list(residency),
         "needs": {"read_only_root": manifest.needs.read_only_root, "egress": manifest.needs.egress},
@@ -143,6 +149,7 @@ def place(
         prices=prices,
         question=question,
         verdict=denied if error is None or denied.error else allowed,
+        engine=engine.name,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -13,9 +13,9 @@ from mc_pipelines.executions.records import (
     Published,
     State,
     Transition,
-    add_execution,
+    add_executions,
     add_transitions,
-    get_execution,
+    find_execution,
 )
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import as_utc
@@ -23,48 +23,93 @@ from mc_pipelines.foundation.errors import ConflictError, InputError
 from mc_pipelines.foundation.ids import ExecutionId, TenantId, uuid7
 from mc_pipelines.foundation.object_store import ObjectStore
 from mc_pipelines.foundation.tenants import get_tenant
+from mc_pipelines.runner.estimates import Estimator
 from mc_pipelines.runner.queue import enqueue
 
 INPUTS = "inputs"
 """Folder of input files in the plain store, each named by its digest."""
 
 
-def publish(connection: Connection, manifest: Manifest, *, now: datetime) -> tuple[ExecutionId, bool]:
+def input_path(digest: str) -> str:
+    """Return where an input file lies in the plain store."""
+    return f"{INPUTS}/{digest.removeprefix('sha256:')}"
+
+
+def publish(
+    connection: Connection, manifest: Manifest, *, now: datetime, estimator: Estimator | None = None
+) -> tuple[ExecutionId, bool]:
     """Record and queue an execution in the caller's transaction; return its id and whether it is new.
 
     The same manifest again is the same execution. To run it again, give it another ``idempotency_key``.
+
+    Args:
+        connection: the caller's transaction.
+        manifest: what to run.
+        now: the moment from which its waiting counts.
+        estimator: asked for an estimate; what it gives stands in the execution's first step and in its facts.
 
     Raises:
         NotFoundError: the tenant is unknown.
         InputError: the deadline has passed.
         ConflictError: the key was used for another manifest.
     """
+    return publish_all(connection, [manifest], now=now, estimator=estimator)[0]
+
+
+def publish_all(
+    connection: Connection, manifests: Sequence[Manifest], *, now: datetime, estimator: Estimator | None = None
+) -> list[tuple[ExecutionId, bool]]:
+    """Publish many at once, all or none; return id and whether it is new, in the order given. As :func:`publish`."""
     moment = as_utc(now, field="now")
-    get_tenant(connection, TenantId(manifest.tenant))
-    if manifest.deadline is not None and manifest.deadline <= moment:
-        raise InputError("The deadline has passed", field="deadline", value=manifest.deadline.isoformat())
-    wanted = uuid7(moment)
-    key = manifest.idempotency_key or manifest.digest
-    found = add_execution(
-        connection,
-        Published(
-            wanted,
-            manifest.tenant,
-            manifest.workflow,
-            manifest.service,
-            manifest.digest,
-            manifest.document(),
-            key,
-            moment,
-        ),
+    for tenant in {manifest.tenant for manifest in manifests}:
+        get_tenant(connection, TenantId(tenant))
+    for manifest in manifests:
+        if manifest.deadline is not None and manifest.deadline <= moment:
+            raise InputError("The deadline has passed", field="deadline", value=manifest.deadline.isoformat())
+    wanted = [_published(manifest, moment) for manifest in manifests]
+    new = add_executions(connection, wanted)
+    steps, queued = [], []
+    for one, manifest in zip(wanted, manifests, strict=True):
+        if one.execution_id not in new:
+            continue
+        estimate = (
+            None if estimator is None else estimator.at_publish(connection, one.execution_id, manifest, at=moment)
+        )
+        detail = {} if estimate is None else {"estimate": dict(estimate)}
+        steps.append(Transition(one.execution_id, 0, 0, State.PUBLISHED, moment, detail))
+        steps.append(Transition(one.execution_id, 0, 0, State.QUEUED, moment))
+        queued.append(one.execution_id)
+    add_transitions(connection, steps)
+    enqueue(connection, queued, now=moment)
+    return [_answer(connection, one, new) for one in wanted]
+
+
+def _published(manifest: Manifest, moment: datetime) -> Published:
+    digest = manifest.digest
+    return Published(
+        uuid7(moment),
+        manifest.tenant,
+        manifest.workflow,
+        manifest.service,
+        digest,
+        manifest.document(),
+        manifest.idempotency_key or digest,
+        moment,
     )
-    if found != wanted:
-        _refuse_another(connection, found, manifest)
-        return ExecutionId(found), False
-    steps = (State.PUBLISHED, State.QUEUED)
-    add_transitions(connection, [Transition(wanted, 0, 0, state, moment) for state in steps])
-    enqueue(connection, [wanted], now=moment)
-    return ExecutionId(wanted), True
+
+
+def _answer(connection: Connection, wanted: Published, new: Collection[UUID]) -> tuple[ExecutionId, bool]:
+    if wanted.execution_id in new:
+        return ExecutionId(wanted.execution_id), True
+    there = find_execution(connection, wanted.tenant, wanted.idempotency_key)
+    if there.manifest_digest != wanted.manifest_digest:
+        raise ConflictError(
+            "This key was used for another manifest",
+            field="idempotency_key",
+            value=wanted.idempotency_key,
+            mend="use another key",
+        )
+    return ExecutionId(there.execution_id), False
 
 
 def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -78,7 +123,7 @@ def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, byt
         if path not in declared:
             raise InputError("The manifest declares no such input", field="inputs", value=path)
     for path, digest in declared.items():
-        stored = f"{INPUTS}/{digest.removeprefix('sha256:')}"
+        stored = input_path(digest)
         if path not in files:
             if not store.exists(stored):
                 raise InputError("An input file is not here", field="inputs", value=path, mend="give --input PATH=FILE")
@@ -91,13 +136,3 @@ def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, byt
                 mend=f"its digest is {sha256_digest(files[path])}",
             )
         store.put(stored, files[path])
-
-
-def _refuse_another(connection: Connection, found: UUID, manifest: Manifest) -> None:
-    if get_execution(connection, found).manifest_digest != manifest.digest:
-        raise ConflictError(
-            "This key was used for another manifest",
-            field="idempotency_key",
-            value=manifest.idempotency_key,
-            mend="use another key",
-        )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.runner.records import run_queue
 
 QUEUED, CLAIMED, DONE = "queued", "claimed", "done"
@@ -31,6 +32,10 @@ class Claim:
     claimed_at: datetime
     after_expiry: bool
     """The attempt before was held by a runner whose lease expired."""
+
+
+class ClaimLostError(ConflictError):
+    """Another runner took the execution over: this one writes nothing more about it."""
 
 
 def enqueue(connection: Connection, executions: Sequence[UUID], *, now: datetime) -> None:
@@ -89,14 +94,24 @@ def claim(connection: Connection, *, owner: str, now: datetime, lease: timedelta
 
 def extend(connection: Connection, claims: Sequence[Claim], *, now: datetime, lease: timedelta) -> set[UUID]:
     """Prolong leases; return those still held. The others were taken over: end their work, write nothing."""
-    held: set[UUID] = set()
-    for one in claims:
-        row = connection.execute(
-            update(run_queue).where(_held(one)).values(lease_until=now + lease).returning(run_queue.c.execution_id)
-        ).first()
-        if row is not None:
-            held.add(one.execution_id)
-    return held
+    if not claims:
+        return set()
+    held = update(run_queue).where(
+        run_queue.c.state == CLAIMED,
+        tuple_(run_queue.c.execution_id, run_queue.c.fence).in_([(one.execution_id, one.fence) for one in claims]),
+    )
+    found = connection.execute(held.values(lease_until=now + lease).returning(run_queue.c.execution_id)).scalars()
+    return set(found)
+
+
+def hold(connection: Connection, one: Claim) -> None:
+    """Keep the claim from being taken over until the transaction ends.
+
+    Raises:
+        ClaimLostError: it was taken over already.
+    """
+    if connection.execute(select(run_queue.c.fence).where(_held(one)).with_for_update()).first() is None:
+        raise ClaimLostError("Another runner took this execution over", field="fence", value=one.fence)
 
 
 def finish(connection: Connection, one: Claim) -> bool:

@@ -262,8 +262,8 @@ def test_what_a_killed_runner_left_is_reaped_and_the_living_are_not(driver: Loca
     found = json.loads(record.read_text())
     runner.kill()
     runner.wait()
-    assert reap(frozenset({abandoned})) == ()
-    assert reap(frozenset()) == (abandoned,)
+    assert reap(lambda: frozenset({abandoned})) == ()
+    assert reap(frozenset) == (abandoned,)
     deadline = time.monotonic() + 5
     while start_time(found["pid"]) == found["started"] and time.monotonic() < deadline:
         state = Path(f"/proc/{found['pid']}/stat").read_text().rsplit(")", 1)[1].split()[0]

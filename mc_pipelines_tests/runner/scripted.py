@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from uuid import UUID
 
 from mc_pipelines.foundation.clock import Clock
@@ -62,6 +63,6 @@ class ScriptedDriver:
     async def cancel(self, attempt_id: UUID, reason: str) -> bool:  # noqa: ARG002 - the protocol's signature
         return False
 
-    async def reap(self, live: frozenset[UUID]) -> tuple[UUID, ...]:
-        self.reaped.append(live)
+    async def reap(self, live: Callable[[], frozenset[UUID]]) -> tuple[UUID, ...]:
+        self.reaped.append(live())
         return ()

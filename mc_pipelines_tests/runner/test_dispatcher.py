@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,12 +13,14 @@ import pytest
 from mc_pipelines.attest.dsse import Envelope, verify
 from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.attest.statement import statement_of
-from mc_pipelines.decision.packs import load_pack
+from mc_pipelines.decision.log import decisions_of_day
+from mc_pipelines.decision.packs import loaded, read_pack_files
 from mc_pipelines.decision.regorus_engine import RegorusEngine
 from mc_pipelines.executions.facts import days_with_facts, scan_facts
-from mc_pipelines.executions.manifest import manifest_of
-from mc_pipelines.executions.records import State, get_receipt, get_transitions, list_executions
-from mc_pipelines.foundation.canonical import sha256_digest
+from mc_pipelines.executions.manifest import Manifest, manifest_of
+from mc_pipelines.executions.receipt import Receipt
+from mc_pipelines.executions.records import ReceiptRecord, State, get_receipt, get_transitions, list_executions
+from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.clock import FrozenClock, SystemClock
 from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
 from mc_pipelines.foundation.ids import TenantId
@@ -26,10 +29,14 @@ from mc_pipelines.foundation.tenants import Tenant, put_tenant
 from mc_pipelines.keys.providers.local import LocalKeyring
 from mc_pipelines.keys.store import EncryptedObjectStore
 from mc_pipelines.runner import queue
+from mc_pipelines.runner.conductor import Cause, Conductor
 from mc_pipelines.runner.dispatcher import Dispatcher
+from mc_pipelines.runner.driver import Outcome, Work
 from mc_pipelines.runner.drivers.local import LocalDriver
+from mc_pipelines.runner.policies import PackSource, Policies, shipped_pack
 from mc_pipelines.runner.price import LOCAL_PRICES
-from mc_pipelines.runner.publish import publish, store_inputs
+from mc_pipelines.runner.publish import input_path, publish, publish_all, store_inputs
+from mc_pipelines.runner.queue import ClaimLostError
 from mc_pipelines.runner.sealing import Sealer
 from mc_pipelines_tests.conftest import TestDatabase
 from mc_pipelines_tests.runner.scripted import ScriptedDriver
@@ -55,19 +62,21 @@ class House:
         with self.database.begin() as connection:
             return publish(connection, manifest, now=self.clock.now())[0]
 
-    def dispatcher(self, driver: Any = None, **options: Any) -> Dispatcher:
-        pack = load_pack("placement")
-        return Dispatcher(
+    def dispatcher(self, driver: Any = None, *, packs: PackSource = shipped_pack, **options: Any) -> Dispatcher:
+        conductor = Conductor(
             self.database,
             self.store,
-            Sealer(self.sealed, lambda: self.signer),
+            Sealer(self.sealed, lambda: self.signer, self.store.delete),
             [driver or ScriptedDriver(self.clock)],
-            RegorusEngine(pack),
-            pack.revision,
+            Policies(RegorusEngine, packs),
             LOCAL_PRICES,
             self.clock,
-            **options,
         )
+        return Dispatcher(conductor, **({"poll_seconds": 0.1} | options))
+
+    def depth(self) -> dict[str, int]:
+        with self.database.begin() as connection:
+            return queue.depth(connection)
 
     def states(self, execution_id: UUID) -> list[str]:
         with self.database.begin() as connection:
@@ -183,9 +192,8 @@ def test_a_runner_that_died_is_taken_over_and_its_late_end_is_not_written(house:
 
 def test_what_nobody_finishes_is_lost_and_has_a_receipt(house: House) -> None:
     execution_id = house.publish()
-    for _ in range(3):
-        with house.database.begin() as connection:
-            queue.claim(connection, owner="dead", now=house.clock.now(), lease=timedelta(seconds=-1), limit=1)
+    for _ in range(5):
+        assert len(house.dispatcher(lease=timedelta(seconds=-1))._claim(1)) == 1  # and then it died
     driver = ScriptedDriver(house.clock)
     asyncio.run(house.dispatcher(driver).run_until_idle())
     assert house.states(execution_id)[-1] == "lost"
@@ -228,3 +236,185 @@ def test_a_claim_waits_for_its_time(house: House, clock: FrozenClock) -> None:
     with house.database.begin() as connection:
         assert queue.claim(connection, owner="a", now=clock.now(), lease=timedelta(seconds=5), limit=5) == []
         assert queue.depth(connection) == {"queued": 1, "claimed": 0}
+
+
+class BreakingDriver(ScriptedDriver):
+    """Raises at the first so many executions."""
+
+    def __init__(self, clock: Any, *, times: int) -> None:
+        super().__init__(clock)
+        self.left = times
+
+    async def execute(self, work: Work) -> Outcome:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("password=hunter2")
+        return await super().execute(work)
+
+
+def drained(house: House, driver: Any, **options: Any) -> None:
+    async def run() -> None:
+        dispatcher = house.dispatcher(driver, back_off=timedelta(milliseconds=1), **options)
+        stop = asyncio.Event()
+        serving = asyncio.create_task(dispatcher.serve(stop))
+        deadline = asyncio.get_running_loop().time() + 30
+        while any(house.depth().values()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - what we wait for is in the database
+            await asyncio.sleep(0.05)
+        stop.set()
+        await serving
+
+    asyncio.run(run())
+
+
+def test_an_attempt_that_raises_is_tried_again_and_harms_no_other(house: House) -> None:
+    ids = [house.publish(idempotency_key=f"k{number}") for number in range(5)]
+    drained(house, BreakingDriver(house.clock, times=3))
+    assert Counter(house.states(one)[-1] for one in ids) == {"succeeded": 5}
+    assert sum("unknown" in house.states(one) for one in ids) == 3
+
+
+def test_what_fails_each_time_is_lost_with_a_reason_that_betrays_nothing(house: House) -> None:
+    execution_id = house.publish()
+    drained(house, BreakingDriver(house.clock, times=99), max_attempts=3)
+    own = house.receipt(execution_id)["maestro"]
+    assert (own["outcome"], own["faultOwner"], own["attempt"]) == ("lost", "provider", 3)
+    assert own["reason"] == "3 attempts failed; the last one: an internal error (RuntimeError)"
+    assert [one["end"] for one in own["attempts"]] == ["unknown", "unknown", "lost"]
+    assert "hunter2" not in str(own)
+
+
+def test_stopping_a_runner_often_never_loses_an_execution(house: House) -> None:
+    execution_id = house.publish()
+    for _ in range(4):
+        dispatcher = house.dispatcher(max_attempts=2)
+        (work,) = dispatcher._claim(1)
+        assert dispatcher.conductor.give_back(work.claim, Cause.STOPPED, "stopped", not_before=house.clock.now())
+    asyncio.run(house.dispatcher(max_attempts=2).run_until_idle())
+    assert house.states(execution_id)[-1] == "succeeded"
+
+
+@pytest.mark.parametrize(("stored", "fault"), [(None, "customer"), (b"altered", "provider")])
+def test_an_input_that_is_missing_or_altered_fails_with_the_reason(
+    house: House, stored: bytes | None, fault: str
+) -> None:
+    digest = sha256_digest(b"wanted")
+    if stored is not None:
+        house.store.put(input_path(digest), stored)
+    execution_id = house.publish(inputs=[{"path": "in.txt", "digest": digest}])
+    driver = ScriptedDriver(house.clock)
+    asyncio.run(house.dispatcher(driver).run_until_idle())
+    own = house.receipt(execution_id)["maestro"]
+    assert (own["outcome"], own["faultOwner"]) == ("failed", fault)
+    assert "in.txt" in own["reason"]
+    assert not driver.starts
+    assert "running" not in house.states(execution_id)
+
+
+def test_a_zombie_leaves_nothing_sealed(house: House) -> None:
+    house.publish()
+    (zombie,) = house.dispatcher(lease=timedelta(seconds=-1))._claim(1)
+    stale = house.dispatcher().conductor
+
+    class TakenOverWhileSealing(Sealer):
+        def seal(self, receipt: Receipt, *, at: datetime) -> ReceiptRecord:
+            sealed = super().seal(receipt, at=at)
+            assert asyncio.run(house.dispatcher().run_until_idle()) == 1
+            return sealed
+
+    slow = TakenOverWhileSealing(stale.sealer.store, stale.sealer.signer, stale.sealer.erase)
+    with pytest.raises(ClaimLostError):
+        asyncio.run(replace(stale, sealer=slow).lose(zombie, "late"))
+    sealed = [one.path for prefix in ("receipts/", "logs/") for one in house.store.list(prefix)]
+    assert len(sealed) == 2
+    assert all("-2." in path for path in sealed)
+
+
+def test_what_a_dead_runner_sealed_is_removed_by_the_one_that_ends_it(house: House) -> None:
+    execution_id = house.publish()
+    (dead,) = house.dispatcher(lease=timedelta(seconds=-1))._claim(1)
+    house.sealed.put(
+        f"logs/acme/{execution_id}-{dead.claim.fence}.log",
+        b"half",
+        tenant="acme",
+        kind="log",
+        object_id=f"{execution_id}-{dead.claim.fence}",
+        content_type="text/plain",
+    )
+    asyncio.run(house.dispatcher().run_until_idle())
+    assert [one.path for one in house.store.list("logs/")] == [f"logs/acme/{execution_id}-2.log"]
+
+
+def test_an_execution_starts_when_it_is_queued_not_when_somebody_looks(house: House) -> None:
+    async def run() -> float:
+        stop = asyncio.Event()
+        dispatcher = house.dispatcher(poll_seconds=30)
+        serving = asyncio.create_task(dispatcher.serve(stop))
+        await asyncio.sleep(0.5)
+        begun = asyncio.get_running_loop().time()
+        await asyncio.to_thread(house.publish)
+        while not dispatcher.ended and asyncio.get_running_loop().time() - begun < 20:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        took = asyncio.get_running_loop().time() - begun
+        stop.set()
+        await serving
+        return took
+
+    assert asyncio.run(run()) < 5
+
+
+def test_the_pack_in_force_decides_and_the_decision_replays(house: House) -> None:
+    shipped = loaded("placement")
+    source = shipped.modules[0].text + '\ndeny contains refusal("LOCAL/local", "frozen", "a freeze", "wait")\n'
+    frozen = read_pack_files(
+        "placement", {shipped.modules[0].path: source.encode(), "placement/data.json": canonical_json(shipped.data)}
+    )
+    with house.database.begin() as connection:
+        put_tenant(connection, Tenant(TenantId("globex"), "UTC", "USD", residency=("local",)), now=house.clock.now())
+    held, free = house.publish(tenant="globex"), house.publish()
+    packs = {"globex": frozen, "acme": shipped}
+    asyncio.run(house.dispatcher(packs=lambda _connection, tenant: packs[tenant]).run_until_idle())
+    assert (house.states(held)[-1], house.states(free)[-1]) == ("denied", "succeeded")
+    with house.database.begin() as connection:
+        decisions = decisions_of_day(connection, "placement", house.clock.now().date())
+    assert {(one.tenant, one.revision) for one in decisions} == {
+        ("globex", frozen.revision),
+        ("acme", shipped.revision),
+    }
+    for one in decisions:
+        assert not one.erased
+        assert one.input["workflow"] == "nightly"
+        assert one.input["execution"] in {str(held), str(free)}
+        again = RegorusEngine(packs[str(one.tenant)]).evaluate("data.placement.deny", one.input)
+        assert again.value == one.result
+    own = house.receipt(free)["maestro"]["placement"]
+    assert own["input"] in {one.input_digest for one in decisions}
+
+
+def test_a_pack_that_cannot_be_read_stops_only_the_tenant_it_is_for(house: House) -> None:
+    with house.database.begin() as connection:
+        put_tenant(connection, Tenant(TenantId("globex"), "UTC", "USD", residency=("local",)), now=house.clock.now())
+    broken, fine = house.publish(tenant="globex"), house.publish()
+
+    def packs(connection: Any, tenant: TenantId) -> Any:
+        if tenant == "globex":
+            raise NotFoundError("There is no such object", field="path", value="policy/bundles")
+        return shipped_pack(connection, tenant)
+
+    asyncio.run(house.dispatcher(packs=packs).run_until_idle())
+    assert house.states(fine)[-1] == "succeeded"
+    assert house.states(broken)[-1] == "unknown"
+    assert house.depth() == {"queued": 1, "claimed": 0}
+
+
+def test_many_are_published_in_one_transaction_all_or_none(house: House) -> None:
+    def manifest(key: str, **changes: Any) -> Manifest:
+        return manifest_of({"tenant": "acme", "workflow": "w", "argv": ["true"], "idempotency_key": key} | changes)
+
+    with house.database.begin() as connection:
+        first = publish_all(connection, [manifest("a"), manifest("b"), manifest("a")], now=house.clock.now())
+    assert [new for _, new in first] == [True, True, False]
+    assert first[0][0] == first[2][0]
+    with pytest.raises(ConflictError), house.database.begin() as connection:
+        publish_all(connection, [manifest("c"), manifest("a", argv=["false"])], now=house.clock.now())
+    with house.database.begin() as connection:
+        assert len(list_executions(connection)) == 2

@@ -56,6 +56,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text(_FINAL),
     )
+    op.create_index("ix_execution_transition_ended", "execution_transition", ["at"], postgresql_where=sa.text(_FINAL))
     op.create_table(
         "execution_receipt",
         sa.Column("execution_id", sa.Uuid, sa.ForeignKey("execution.execution_id"), primary_key=True),
@@ -66,6 +67,7 @@ def upgrade() -> None:
         sa.Column("sealed_digest", sa.Text, nullable=False, comment="sha256 of the sealed bytes"),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("ix_execution_receipt_recorded_at", "execution_receipt", ["recorded_at"])
     for table in ("execution", "execution_transition", "execution_receipt"):
         for statement in insert_only(table):
             op.execute(statement)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 from mc_pipelines import __version__
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.runner.driver import Capabilities, Egress, End, Outcome, StartClass, Work
 from mc_pipelines.runner.sandbox.commands import Mechanism, mechanisms
-from mc_pipelines.runner.sandbox.process import Attempt, reap
+from mc_pipelines.runner.sandbox.process import Attempt, attempts_root, reap
 
 _AT_ONCE = 8
 """More at once start later on average: 200 starts gated to 8 finish sooner than 200 at once (notes: runner.md)."""
@@ -22,16 +24,22 @@ class LocalDriver:
         clock: tells start and finish.
         mechanism: use this one; default: the first that passes a trial run.
         at_once: how many attempts run at the same time.
+        house: tells installations on one machine apart; see :func:`attempts_root`.
     """
 
     cloud = "LOCAL"
     region = "local"
     version = f"local/{__version__}"
 
-    def __init__(self, clock: Clock, *, mechanism: Mechanism | None = None, at_once: int = _AT_ONCE) -> None:
+    def __init__(
+        self, clock: Clock, *, mechanism: Mechanism | None = None, at_once: int = _AT_ONCE, house: str = ""
+    ) -> None:
         self._clock = clock
         self._given = mechanism
+        self._root = attempts_root(house)
         self._gate = asyncio.Semaphore(at_once)
+        # Threads of its own: attempts that take minutes must not keep the runner from prolonging its leases.
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="mc-attempt")
         self._running: dict[UUID, Attempt] = {}
         self._trial: asyncio.Task[tuple[Mechanism, Outcome]] | None = None
 
@@ -54,8 +62,8 @@ class LocalDriver:
         """
         mechanism, _ = await self._tried()
         async with self._gate:
-            attempt = self._running[work.attempt_id] = Attempt(work, mechanism, self._clock)
-            running = asyncio.create_task(asyncio.to_thread(attempt.run))
+            attempt = self._running[work.attempt_id] = Attempt(work, mechanism, self._clock, self._root)
+            running = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
@@ -73,9 +81,9 @@ class LocalDriver:
         attempt.cancel(reason)
         return True
 
-    async def reap(self, live: frozenset[UUID]) -> tuple[UUID, ...]:
+    async def reap(self, live: Callable[[], frozenset[UUID]]) -> tuple[UUID, ...]:
         """End what a runner that died left behind."""
-        return await asyncio.to_thread(reap, live | frozenset(self._running))
+        return await asyncio.to_thread(reap, lambda: live() | frozenset(self._running), self._root)
 
     async def _tried(self) -> tuple[Mechanism, Outcome]:
         if self._trial is None:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,9 +32,14 @@ _READ_BYTES = 1 << 16
 _MODES = {Mechanism.BUBBLEWRAP: "inside", Mechanism.NAMESPACES: "namespaces", Mechanism.LANDLOCK: "landlock"}
 
 
-def attempts_root() -> Path:
-    """The folder of running attempts of this user: enterable by all, listable by nobody else."""
-    root = Path(tempfile.gettempdir()) / f"mc-runner-{os.geteuid()}"
+def attempts_root(house: str = "") -> Path:
+    """The folder of running attempts of this user and house: enterable by all, listable by nobody else.
+
+    Args:
+        house: tells installations on one machine apart: a runner reaps what its own database does not know as living,
+            so it must never see another's attempts.
+    """
+    root = Path(tempfile.gettempdir()) / "-".join(["mc-runner", str(os.geteuid()), *([house] if house else [])])
     root.mkdir(mode=0o711, exist_ok=True)
     if root.stat().st_uid != os.geteuid():
         raise InputError(
@@ -49,6 +55,7 @@ class Attempt:
     work: Work
     mechanism: Mechanism
     clock: Clock
+    root: Path = field(default_factory=attempts_root)
     _process: subprocess.Popen[bytes] | None = None
     _report: int | None = None
     _cancelled: str | None = None
@@ -57,7 +64,7 @@ class Attempt:
     @property
     def folder(self) -> Path:
         """The attempt's own folder; it exists while the attempt runs."""
-        return attempts_root() / str(self.work.attempt_id)
+        return self.root / str(self.work.attempt_id)
 
     @property
     def uid(self) -> int | None:
@@ -267,15 +274,16 @@ class Attempt:
             kill_processes_of(self.uid)
 
 
-def reap(live: frozenset[UUID]) -> tuple[UUID, ...]:
-    """End and forget attempts whose runner died: folders of attempts that are not ``live``."""
+def reap(live: Callable[[], frozenset[UUID]], root: Path | None = None) -> tuple[UUID, ...]:
+    """End and forget attempts whose runner died: folders, listed before ``live`` is asked, of attempts not in it."""
+    found_here = {}
+    for folder in (root or attempts_root()).iterdir():
+        with suppress(ValueError):
+            found_here[UUID(folder.name)] = folder
+    living = live() if found_here else frozenset()
     reaped = []
-    for folder in attempts_root().iterdir():
-        try:
-            attempt_id = UUID(folder.name)
-        except ValueError:
-            continue
-        if attempt_id in live:
+    for attempt_id, folder in found_here.items():
+        if attempt_id in living:
             continue
         with suppress(OSError, ValueError, KeyError):
             found = json.loads((folder / "process.json").read_text())
