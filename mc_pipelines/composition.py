@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mc_pipelines.foundation.clock import Clock, SystemClock
 from mc_pipelines.foundation.database import Database, normalise_url
@@ -28,12 +28,16 @@ from mc_pipelines.foundation.settings import Profile, Settings, load_settings
 from mc_pipelines.migrations.chain import CHAIN
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from mc_pipelines.attest.signer import Signer
     from mc_pipelines.decision.engine import PolicyEngine
     from mc_pipelines.keys.provider import KeyProvider
     from mc_pipelines.keys.store import EncryptedObjectStore
     from mc_pipelines.provenance.request import CursorKey
     from mc_pipelines.provenance.store import GraphStore
+    from mc_pipelines.runner.dispatcher import Dispatcher
+    from mc_pipelines.runner.policies import PackSource
 
 
 @dataclass(frozen=True)
@@ -124,10 +128,57 @@ def receipts_by_tenant(context: Context) -> Iterator[tuple[TenantId, list[tuple[
         yield TenantId(tenant), [(row.path, context.encrypted_store.get(row.path, tenant=tenant)) for row in group]
 
 
+def placement_packs(context: Context) -> PackSource:
+    """Return what names the placement pack in force for a tenant: the policy pointer's revision, else the shipped one.
+
+    The pointer is read for every batch, so a move or a rollback decides from the next execution on; packs are kept.
+    """
+    from mc_pipelines.decision.packs import Pack, loaded
+    from mc_pipelines.policy.bundles import load_bundle
+    from mc_pipelines.policy.pointers import get_pointer
+    from mc_pipelines.runner.policies import PACK
+
+    shipped = loaded(PACK)
+    known: dict[Digest, Pack] = {shipped.revision: shipped}
+
+    def source(connection: Connection, tenant: TenantId) -> Pack:
+        pointer = get_pointer(connection, PACK)
+        if pointer is None:
+            return shipped
+        revision = pointer.revision_for(tenant)
+        if revision not in known:
+            known[revision] = load_bundle(context.object_store, PACK, revision)
+        return known[revision]
+
+    return source
+
+
+def local_runner(context: Context, **options: Any) -> Dispatcher:
+    """Return a dispatcher of this machine under the policy in force; make it in the thread of its event loop.
+
+    Args:
+        context: what it works with.
+        **options: of :class:`mc_pipelines.runner.dispatcher.Dispatcher`, such as ``lease``.
+    """
+    from mc_pipelines.runner.local import local_dispatcher
+
+    return local_dispatcher(
+        context.settings,
+        database=context.database,
+        store=context.object_store,
+        sealed=context.encrypted_store,
+        signer=lambda: context.signer,
+        clock=context.clock,
+        packs=placement_packs(context),
+        **options,
+    )
+
+
 METRIC_SOURCES = (
     "mc_pipelines.estimator.business_metrics",
     "mc_pipelines.keys.metrics",
     "mc_pipelines.policy.metrics",
+    "mc_pipelines.runner.metrics",
     "mc_pipelines.sla.metrics",
 )
 """Modules that register what /metrics reads from the database; importing them is what registers."""

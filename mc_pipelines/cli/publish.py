@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,23 +19,37 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def publish(
-    manifest: Annotated[Path, typer.Argument(help="A manifest in JSON; docs/reference/manifest.md.")],
+    manifest: Annotated[
+        Path | None, typer.Argument(help="A manifest in JSON, or - for standard input; docs/reference/manifest.md.")
+    ] = None,
     file: Annotated[
         list[str] | None, typer.Option("--input", help="An input file of the manifest, as PATH=FILE; repeat.")
     ] = None,
     digest: Annotated[str | None, typer.Option(help="Refuse unless the manifest has this digest.")] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a manifest that works, and publish nothing.")
+    ] = False,
+    tenant: Annotated[str, typer.Option(help="The tenant that --example names.")] = "acme",
     json: Json = False,
 ) -> None:
     """Queue one execution; the same manifest again is the same execution.
 
     Example: mc publish nightly.json --input data.csv=/tmp/data.csv
+
+    Example: mc publish --example | mc publish -
     """
     from mc_pipelines.cli.context import open_context
-    from mc_pipelines.executions.manifest import parse_manifest
+    from mc_pipelines.executions.manifest import example_manifest, parse_manifest
     from mc_pipelines.foundation.errors import InputError
+    from mc_pipelines.runner.estimates import ChampionEstimates
     from mc_pipelines.runner.publish import publish as publish_manifest
     from mc_pipelines.runner.publish import store_inputs
 
+    if example:
+        print_json(example_manifest(tenant).document())
+        return
+    if manifest is None:
+        raise InputError("No manifest was given", field="MANIFEST", mend="mc publish --example | mc publish -")
     parsed = parse_manifest(_read(manifest))
     if digest is not None and digest != parsed.digest:
         raise InputError(
@@ -47,9 +62,11 @@ def publish(
             raise InputError("Not of the form PATH=FILE", field="--input", value=given)
         files[name] = _read(Path(source))
     context = open_context()
+    now = context.clock.now()
     store_inputs(context.object_store, parsed, files)
     with context.database.begin() as connection:
-        execution_id, new = publish_manifest(connection, parsed, now=context.clock.now())
+        estimator = ChampionEstimates(context.object_store)
+        execution_id, new = publish_manifest(connection, parsed, now=now, estimator=estimator)
     if json:
         print_json({"executionId": execution_id, "manifestDigest": parsed.digest, "new": new})
     else:
@@ -60,6 +77,6 @@ def _read(path: Path) -> bytes:
     from mc_pipelines.foundation.errors import InputError
 
     try:
-        return path.read_bytes()
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise InputError(f"The file cannot be read: {error.strerror}", field="file", value=str(path)) from error

@@ -170,6 +170,24 @@ def manifest_of(document: Any) -> Manifest:
         raise InputError(_sentence(first["type"], first["msg"]), field=field, value=shown, mend=_MEND) from error
 
 
+def example_manifest(tenant: str) -> Manifest:
+    """Return a manifest that works on any machine: what `mc publish --example` prints.
+
+    Raises:
+        InputError: ``tenant`` is no name.
+    """
+    return manifest_of(
+        {
+            "tenant": tenant,
+            "workflow": "hello",
+            "argv": ["sh", "-c", 'echo "hello, $GREETED" && id -u'],
+            "environment": {"GREETED": "world"},
+            "resources": {"cpu_millis": 500, "memory_mib": 256, "wall_seconds": 30},
+            "needs": {"read_only_root": True, "egress": "none"},
+        }
+    )
+
+
 def _sentence(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "Not a field of a manifest"

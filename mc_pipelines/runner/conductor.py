@@ -159,14 +159,15 @@ class Conductor:
         return True
 
     def failures(self, claim: Claim) -> int:
-        """Return how many attempts of an execution ended without telling anything about it."""
+        """Return how many earlier attempts speak against an execution: those that failed, or died while it ran.
+
+        One that was only held when its runner died, or was told to stop, had no part in it.
+        """
         with self.database.begin() as connection:
-            steps = get_transitions(connection, claim.execution_id)
-        return sum(
-            step.state is State.UNKNOWN and step.detail.get("cause") != Cause.STOPPED
-            for step in steps
-            if step.attempt < claim.attempt
-        )
+            steps = [step for step in get_transitions(connection, claim.execution_id) if step.attempt < claim.attempt]
+        ran = {step.attempt for step in steps if step.state is State.RUNNING}
+        causes = [(step.attempt, step.detail.get("cause")) for step in steps if step.state is State.UNKNOWN]
+        return sum(cause == Cause.ERROR or (cause == Cause.LEASE and attempt in ran) for attempt, cause in causes)
 
     async def _place(self, work: Assignment, manifest: Manifest, world: World) -> list[Placement]:
         """Place within the tenant's residency and, where the manifest names one, within that too; the last decides."""
@@ -204,8 +205,9 @@ class Conductor:
         files, refusal = await asyncio.to_thread(self._files, manifest)
         if refusal is not None:
             return refusal
-        await asyncio.to_thread(self._note_running, claim, placed)
-        outcome = await driver.execute(work_of(manifest, claim, files))
+        async with driver.slot():
+            await asyncio.to_thread(self._note_running, claim, placed)
+            outcome = await driver.execute(work_of(manifest, claim, files))
         state, fault = meaning(outcome.end, outcome.enforcement)
         return Ending(
             state,

@@ -8,6 +8,7 @@ attempt twice starts it once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -157,6 +158,10 @@ class Driver(Protocol):
 
     async def capabilities(self) -> Capabilities:
         """Return what this place enforces, as tried and not as promised."""
+        ...
+
+    def slot(self) -> AbstractAsyncContextManager[object]:
+        """Return room for one attempt, entered once there is some: what waits here has not been started."""
         ...
 
     async def execute(self, work: Work) -> Outcome:

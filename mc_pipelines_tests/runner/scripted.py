@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from uuid import UUID
 
 from mc_pipelines.foundation.clock import Clock
@@ -41,6 +42,9 @@ class ScriptedDriver:
             start_class=StartClass.WARM,
             log_bytes=1 << 20,
         )
+
+    def slot(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext()
 
     async def execute(self, work: Work) -> Outcome:
         self.starts[work.attempt_id] += 1

@@ -19,7 +19,15 @@ from mc_pipelines.decision.regorus_engine import RegorusEngine
 from mc_pipelines.executions.facts import days_with_facts, scan_facts
 from mc_pipelines.executions.manifest import Manifest, manifest_of
 from mc_pipelines.executions.receipt import Receipt
-from mc_pipelines.executions.records import ReceiptRecord, State, get_receipt, get_transitions, list_executions
+from mc_pipelines.executions.records import (
+    ReceiptRecord,
+    State,
+    Transition,
+    add_transitions,
+    get_receipt,
+    get_transitions,
+    list_executions,
+)
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.clock import FrozenClock, SystemClock
 from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
@@ -190,15 +198,35 @@ def test_a_runner_that_died_is_taken_over_and_its_late_end_is_not_written(house:
     assert [(one["attempt"], one["end"]) for one in attempts] == [(1, "unknown"), (2, "succeeded")]
 
 
-def test_what_nobody_finishes_is_lost_and_has_a_receipt(house: House) -> None:
+def died(house: House, *, running: bool) -> None:
+    """Claim the one execution as a runner does that dies at once, or as soon as the command began."""
+    dispatcher = house.dispatcher(lease=timedelta(seconds=-1))
+    (work,) = dispatcher._claim(1)
+    if running:
+        claim = work.claim
+        step = Transition(claim.execution_id, claim.attempt, claim.fence, State.RUNNING, house.clock.now())
+        with house.database.begin() as connection:
+            add_transitions(connection, [step])
+
+
+def test_what_dies_each_time_it_runs_is_lost_and_has_a_receipt(house: House) -> None:
     execution_id = house.publish()
     for _ in range(5):
-        assert len(house.dispatcher(lease=timedelta(seconds=-1))._claim(1)) == 1  # and then it died
+        died(house, running=True)
     driver = ScriptedDriver(house.clock)
     asyncio.run(house.dispatcher(driver).run_until_idle())
     assert house.states(execution_id)[-1] == "lost"
-    assert house.receipt(execution_id)["maestro"]["faultOwner"] == "provider"
+    own = house.receipt(execution_id)["maestro"]
+    assert (own["faultOwner"], own["reason"]) == ("provider", "no runner finished it in 5 attempts")
     assert not driver.starts
+
+
+def test_what_was_only_held_by_runners_that_died_is_not_lost(house: House) -> None:
+    execution_id = house.publish()
+    for _ in range(7):
+        died(house, running=False)
+    asyncio.run(house.dispatcher().run_until_idle())
+    assert house.states(execution_id)[-1] == "succeeded"
 
 
 def test_two_dispatchers_start_each_attempt_once(house: House) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID, uuid4
 
 from mc_pipelines import __version__
@@ -53,6 +54,10 @@ class LocalDriver:
             log_bytes=Work(uuid4(), ("true",)).limits.log_bytes,
         )
 
+    def slot(self) -> AbstractAsyncContextManager[object]:
+        """Return room for one attempt beside the others."""
+        return self._gate
+
     async def execute(self, work: Work) -> Outcome:
         """Run one attempt; cancelling the task ends the attempt first.
 
@@ -61,17 +66,16 @@ class LocalDriver:
             InputError: a file's path leaves the working folder.
         """
         mechanism, _ = await self._tried()
-        async with self._gate:
-            attempt = self._running[work.attempt_id] = Attempt(work, mechanism, self._clock, self._root)
-            running = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
-            try:
-                return await asyncio.shield(running)
-            except asyncio.CancelledError:
-                attempt.cancel("the runner stops")
-                await running
-                raise
-            finally:
-                self._running.pop(work.attempt_id, None)
+        attempt = self._running[work.attempt_id] = Attempt(work, mechanism, self._clock, self._root)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            attempt.cancel("the runner stops")
+            await running
+            raise
+        finally:
+            self._running.pop(work.attempt_id, None)
 
     async def cancel(self, attempt_id: UUID, reason: str) -> bool:
         """End a running attempt."""
