@@ -1,0 +1,1 @@
+"""Tests; the tree mirrors mc_pipelines."""
