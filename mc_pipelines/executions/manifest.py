@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
@@ -134,7 +135,7 @@ class Manifest(_Part):
         """Return the manifest as JSON members; what was left out is left out."""
         return self.model_dump(mode="json", exclude_none=True)
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """The name of the manifest: sha256 of its canonical JSON."""
         return sha256_digest(canonical_json(self.document()))

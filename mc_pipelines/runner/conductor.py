@@ -8,21 +8,18 @@ is removed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection
 
 from mc_pipelines.decision.log import decision_record, record_decisions
-from mc_pipelines.decision.packs import Pack
 from mc_pipelines.executions.fact_schema import FaultOwner
 from mc_pipelines.executions.manifest import Manifest, manifest_of
 from mc_pipelines.executions.records import (
     FINAL,
-    Published,
     State,
     Transition,
     add_receipt,
@@ -38,8 +35,9 @@ from mc_pipelines.foundation.errors import MaestroError, NotFoundError
 from mc_pipelines.foundation.flags import RUNNER_AZURE_PREVIEW, enabled
 from mc_pipelines.foundation.ids import TenantId, uuid7
 from mc_pipelines.foundation.object_store import ObjectStore
-from mc_pipelines.foundation.tenants import DATA_CLASSES, Tenant, get_tenant
+from mc_pipelines.foundation.tenants import DATA_CLASSES, get_tenant
 from mc_pipelines.runner import queue
+from mc_pipelines.runner.assignment import Assignment, Cause, Plan, World
 from mc_pipelines.runner.attempt import Ending, fact_payload, meaning, receipt_of, work_of
 from mc_pipelines.runner.driver import Capabilities, Driver
 from mc_pipelines.runner.lake import FINISHED
@@ -50,33 +48,6 @@ from mc_pipelines.runner.price import PriceTable
 from mc_pipelines.runner.publish import input_path
 from mc_pipelines.runner.queue import Claim, ClaimLostError
 from mc_pipelines.runner.sealing import Sealer
-
-
-class Cause(StrEnum):
-    """Why an attempt counts no more although the execution has not ended."""
-
-    LEASE = "lease"
-    ERROR = "error"
-    STOPPED = "stopped"
-    """The runner was told to stop: nobody's failure, so it does not count towards the most attempts."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What is read once for all claims of a tenant in a batch."""
-
-    tenant: Tenant
-    pack: Pack
-    flags: Mapping[str, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One claim with what is needed to conduct it; ``world`` is an error where it could not be read."""
-
-    claim: Claim
-    published: Published
-    world: World | MaestroError
 
 
 @dataclass(frozen=True)
@@ -121,23 +92,30 @@ class Conductor:
         except MaestroError as error:
             return error
 
-    async def conduct(self, work: Assignment) -> None:
-        """Take an attempt from its claim to its recorded end.
+    async def plan(self, work: Assignment) -> Plan:
+        """Decide where an execution runs; evaluates the policy in the thread of the event loop.
+
+        Raises:
+            MaestroError: the manifest, the tenant or the pack cannot be read now.
+        """
+        world = _required(work.world)
+        manifest = manifest_of(work.published.manifest)
+        return Plan(manifest, await self._place(work, manifest, world))
+
+    async def carry_out(self, work: Assignment, plan: Plan) -> None:
+        """Take an attempt from its placement to its recorded end.
 
         Raises:
             ClaimLostError: another runner took it over; nothing was recorded.
             Exception: anything that went wrong here and says nothing about the execution itself: try again.
         """
-        world = _required(work.world)
-        manifest = manifest_of(work.published.manifest)
-        decisions = await self._place(work, manifest, world)
-        placed = decisions[-1]
+        placed = plan.decisions[-1]
         if placed.chosen is None:
             fault = FaultOwner.CUSTOMER if placed.error is None else FaultOwner.PROVIDER
             ending = Ending(State.DENIED, fault, placed.reason, None, None, self.clock.now())
         else:
-            ending = await self._drive(work.claim, manifest, placed, self._driver_of(placed.chosen))
-        await _to_the_end(self._record, work, manifest, ending, decisions)
+            ending = await self._drive(work.claim, plan.manifest, placed, self._driver_of(placed.chosen))
+        await _to_the_end(self._record, work, plan.manifest, ending, plan.decisions)
 
     async def lose(self, work: Assignment, reason: str) -> None:
         """End an execution that nobody could finish as lost, with a receipt that says why.

@@ -21,8 +21,9 @@ from mc_pipelines.executions.records import State, Transition, add_transitions
 from mc_pipelines.foundation.errors import MaestroError
 from mc_pipelines.foundation.logs import get_logger
 from mc_pipelines.runner import queue
+from mc_pipelines.runner.assignment import Assignment, Cause
 from mc_pipelines.runner.attempt import attempt_id
-from mc_pipelines.runner.conductor import Assignment, Cause, Conductor
+from mc_pipelines.runner.conductor import Conductor
 from mc_pipelines.runner.lake import flush_facts
 from mc_pipelines.runner.metrics import QUEUE_MS
 from mc_pipelines.runner.queue import Claim, ClaimLostError
@@ -31,6 +32,8 @@ from mc_pipelines.runner.wakeup import listen
 _LONGEST_BACK_OFF = timedelta(minutes=5)
 _BACK_OFF_FACTOR = 4
 _LONGEST_PAUSE_SECONDS = 30.0
+_PLANNED_AT_ONCE = 2
+"""Plans are made in the event loop: a burst of them must leave it gaps in which to claim."""
 _log = get_logger(__name__)
 
 
@@ -61,6 +64,9 @@ class Dispatcher:
     """Executions whose end was recorded here."""
     _held: dict[UUID, tuple[Claim, asyncio.Task[None]]] = field(default_factory=dict, init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _planning: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PLANNED_AT_ONCE), init=False)
+    _calm: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Not set while a claim is under way: attempts wait that moment with starting, so that claims go first."""
     _more: bool = field(default=False, init=False)
     _reap_due: bool = field(default=True, init=False)
     # The queue has a thread of its own: a claim never waits behind the records of hundreds of executions.
@@ -107,8 +113,7 @@ class Dispatcher:
                     _log.warning("runner.claim-failed", error=_spoken(error), pause_seconds=pause)
                     await asyncio.wait([stopping], timeout=pause)
                     continue
-                if not (self._more and len(self._held) < self.capacity):
-                    await self._wait_for_work(stopping)
+                await self._wait_for_work(stopping)
         finally:
             await self._stop(helpers)
 
@@ -120,18 +125,28 @@ class Dispatcher:
             waking.cancel()
 
     async def _take(self) -> int:
-        """Claim a batch and start its tasks; return how many."""
-        room = min(self.batch, self.capacity - len(self._held))
-        if room <= 0:
-            self._more = True
-            return 0
+        """Claim all there is room for, batch by batch, and start what was claimed; return how many.
+
+        Nothing starts before the last claim: a burst would otherwise wait for its claims behind its own first starts.
+        """
         loop = asyncio.get_running_loop()
-        assigned = await loop.run_in_executor(self._queue_thread, self._claim, room)
-        for work in assigned:
-            task = asyncio.create_task(self._run(work))
-            self._held[work.claim.execution_id] = (work.claim, task)
-            task.add_done_callback(lambda done, claim=work.claim: self._forget(claim, done))  # type: ignore[misc]
-        self._more = len(assigned) == room
+        assigned: list[Assignment] = []
+        self._calm.clear()
+        try:
+            while (room := min(self.batch, self.capacity - len(self._held) - len(assigned))) > 0:
+                found = await loop.run_in_executor(self._queue_thread, self._claim, room)
+                assigned += found
+                self._more = len(found) == room
+                if not self._more:
+                    break
+            else:
+                self._more = True
+        finally:
+            self._calm.set()
+            for work in assigned:
+                task = asyncio.create_task(self._run(work))
+                self._held[work.claim.execution_id] = (work.claim, task)
+                task.add_done_callback(lambda done, claim=work.claim: self._forget(claim, done))  # type: ignore[misc]
         return len(assigned)
 
     def _claim(self, limit: int) -> list[Assignment]:
@@ -155,9 +170,10 @@ class Dispatcher:
                 )
             add_transitions(connection, steps)
             assigned = conductor.assign(connection, claims)
+        now = conductor.clock.now()
         for work in assigned:
             if work.claim.attempt == 1:
-                waited = work.claim.claimed_at - work.published.published_at
+                waited = now - work.published.published_at
                 QUEUE_MS.observe(waited.total_seconds() * 1000)
         return assigned
 
@@ -168,7 +184,11 @@ class Dispatcher:
             if claim.attempt > self.max_attempts and await self._is_spent(claim, self.max_attempts):
                 await self.conductor.lose(work, f"no runner finished it in {self.max_attempts} attempts")
             else:
-                await self.conductor.conduct(work)
+                async with self._planning:
+                    await self._calm.wait()
+                    plan = await self.conductor.plan(work)
+                    await asyncio.sleep(0)  # the loop has others to serve, claims first
+                await self.conductor.carry_out(work, plan)
             self.ended += 1
         except ClaimLostError:
             _log.info("runner.taken-over", execution_id=str(claim.execution_id), fence=claim.fence)

@@ -20,7 +20,7 @@ _BUCKETS = (5, 10, 25, 50, 100, 250, 500, 900, 1_500, 2_500, 4_200, 10_000, 30_0
 
 QUEUE_MS = Histogram(
     "mc_queue_ms",
-    "From publish, before the first insert, to the first claim, in milliseconds.",
+    "From publish, before the first insert, until the first claim was committed, in milliseconds.",
     buckets=_BUCKETS,
     registry=registry,
 )

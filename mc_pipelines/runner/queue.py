@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Uuid, and_, cast, func, literal, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.runner.records import run_queue
@@ -41,18 +41,10 @@ class ClaimLostError(ConflictError):
 def enqueue(connection: Connection, executions: Sequence[UUID], *, now: datetime) -> None:
     """Queue executions; one that was ever queued is not queued again."""
     if executions:
-        rows = [
-            {
-                "execution_id": one,
-                "state": QUEUED,
-                "enqueued_at": now,
-                "not_before": now,
-                "attempt": 0,
-                "fence": 0,
-            }
-            for one in executions
-        ]
-        connection.execute(insert(run_queue).values(rows).on_conflict_do_nothing())
+        ids = func.unnest(cast(list(executions), ARRAY(Uuid)))
+        rows = select(ids, literal(QUEUED), literal(now), literal(now), literal(0), literal(0))
+        columns = ("execution_id", "state", "enqueued_at", "not_before", "attempt", "fence")
+        connection.execute(insert(run_queue).from_select(columns, rows).on_conflict_do_nothing())
 
 
 def claim(connection: Connection, *, owner: str, now: datetime, lease: timedelta, limit: int) -> list[Claim]:

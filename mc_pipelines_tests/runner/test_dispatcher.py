@@ -37,7 +37,8 @@ from mc_pipelines.foundation.tenants import Tenant, put_tenant
 from mc_pipelines.keys.providers.local import LocalKeyring
 from mc_pipelines.keys.store import EncryptedObjectStore
 from mc_pipelines.runner import queue
-from mc_pipelines.runner.conductor import Cause, Conductor
+from mc_pipelines.runner.assignment import Cause
+from mc_pipelines.runner.conductor import Conductor
 from mc_pipelines.runner.dispatcher import Dispatcher
 from mc_pipelines.runner.driver import Outcome, Work
 from mc_pipelines.runner.drivers.local import LocalDriver
