@@ -208,30 +208,25 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _sandbox() -> Iterator[Finding]:
-    bubblewrap = shutil.which("bwrap")
-    if bubblewrap is not None:
-        yield Finding("sandbox", State.OK, bubblewrap)
+    """Run ``true`` in the sandbox that executions would get, and say what its probes saw."""
+    if sys.platform != "linux":
+        yield Finding("sandbox", State.WARN, f"no local driver on {sys.platform}", "run executions on Linux")
         return
-    landlock = "landlock" in _read(Path("/sys/kernel/security/lsm"))
-    namespaces = _read(Path("/proc/sys/user/max_user_namespaces")).strip() not in {"", "0"}
-    offers = [name for name, there in (("user namespaces", namespaces), ("Landlock", landlock)) if there]
-    yield Finding(
-        "sandbox",
-        State.WARN,
-        "bubblewrap is not installed; the kernel says it offers "
-        + (" and ".join(offers) or "neither namespaces nor Landlock"),
-        "install the Debian package bubblewrap; receipts say what was not enforced",
-    )
+    from mc_pipelines.foundation.clock import SystemClock
+    from mc_pipelines.runner.drivers.local import try_mechanisms
+
+    mechanism, outcome = try_mechanisms(SystemClock())
+    controls = outcome.enforcement.document()
+    missing = {name: control for name, control in controls.items() if not control["enforced"]}
+    if not missing:
+        yield Finding("sandbox", State.OK, f"{mechanism}: {', '.join(controls)} enforced in a trial run")
+    for name, control in missing.items():
+        mend = str(control.get("mend", "install the Debian package bubblewrap"))
+        found = f"{name} is not enforced by {mechanism}: {control['evidence']}"
+        yield Finding("sandbox", State.WARN, found, f"{mend}; receipts say what was not enforced")
 
 
 def _optional_programs() -> Iterator[Finding]:
     for program, what in (("chromium", "pictures of the asset graph"), ("opa", "the second policy engine")):
         path = shutil.which(program) or shutil.which(program, path=".tools/bin")
         yield Finding(program, State.OK, path or f"not installed; only needed for {what}")
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError:
-        return ""
