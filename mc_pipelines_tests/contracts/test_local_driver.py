@@ -15,7 +15,7 @@ from mc_pipelines.foundation.errors import ConflictError, InputError
 from mc_pipelines.runner.driver import Egress, End, Limits, Outcome, StartClass, Work
 from mc_pipelines.runner.drivers.local import LocalDriver
 from mc_pipelines.runner.sandbox.commands import Mechanism
-from mc_pipelines.runner.sandbox.process import attempts_root, reap, start_time
+from mc_pipelines.runner.sandbox.process import attempts_root, reap, start_time, user_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the local driver's sandbox is Linux's")
 MECHANISMS = [
@@ -284,3 +284,18 @@ def test_attempts_at_once_do_not_see_each_other(driver: LocalDriver) -> None:
     assert [outcome.log for outcome in outcomes] == [b"f\n"] * 4
     if os.geteuid() == 0:
         assert {outcome.end for outcome in outcomes} <= {End.SUCCEEDED, End.FAILED}
+
+
+def test_attempts_of_one_user_wait_for_each_other(driver: LocalDriver) -> None:
+    first = UUID(int=uuid4().int >> 1)
+    second = UUID(int=first.int + 50_000)
+    assert user_of(first) == user_of(second)
+
+    async def scenario() -> list[Outcome]:
+        works = (Work(first, ("sleep", "0.2")), Work(second, ("sleep", "0.6")))
+        return list(await asyncio.gather(*(driver.execute(work) for work in works)))
+
+    one, other = asyncio.run(scenario())
+    assert [one.end, other.end] == [End.SUCCEEDED, End.SUCCEEDED]
+    assert other.started_at is not None
+    assert other.started_at >= one.finished_at

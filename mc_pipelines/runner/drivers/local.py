@@ -7,12 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 from mc_pipelines import __version__
 from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.runner.driver import Capabilities, Egress, End, Outcome, StartClass, Work
 from mc_pipelines.runner.sandbox.commands import Mechanism, mechanisms
-from mc_pipelines.runner.sandbox.process import Attempt, attempts_root, reap
+from mc_pipelines.runner.sandbox.process import Attempt, attempts_root, reap, user_of
 
 _AT_ONCE = 8
 """More at once start later on average: 200 starts gated to 8 finish sooner than 200 at once (notes: runner.md)."""
@@ -41,6 +43,8 @@ class LocalDriver:
         self._gate = asyncio.Semaphore(at_once)
         # Threads of its own: attempts that take minutes must not keep the runner from prolonging its leases.
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="mc-attempt")
+        # Ending an attempt ends all processes of its user, so attempts of the same user wait for each other.
+        self._users: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._running: dict[UUID, Attempt] = {}
         self._trial: asyncio.Task[tuple[Mechanism, Outcome]] | None = None
 
@@ -66,14 +70,19 @@ class LocalDriver:
             InputError: a file's path leaves the working folder.
         """
         mechanism, _ = await self._tried()
+        if work.attempt_id in self._running:
+            raise ConflictError("This attempt was started already", field="attempt_id", value=str(work.attempt_id))
         attempt = self._running[work.attempt_id] = Attempt(work, mechanism, self._clock, self._root)
-        running = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
+        user = self._users.setdefault(user_of(work.attempt_id), asyncio.Lock())
         try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            attempt.cancel("the runner stops")
-            await running
-            raise
+            async with user:
+                running = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run)
+                try:
+                    return await asyncio.shield(running)
+                except asyncio.CancelledError:
+                    attempt.cancel("the runner stops")
+                    await running
+                    raise
         finally:
             self._running.pop(work.attempt_id, None)
 

@@ -48,6 +48,11 @@ def attempts_root(house: str = "") -> Path:
     return root
 
 
+def user_of(attempt_id: UUID) -> int:
+    """Return the user that an attempt runs as under root; two attempts may share one, but not at the same time."""
+    return _FIRST_UID + attempt_id.int % _UIDS
+
+
 @dataclass
 class Attempt:
     """One attempt while it runs."""
@@ -69,7 +74,7 @@ class Attempt:
     @property
     def uid(self) -> int | None:
         """The user that the command runs as: one of its own where we are root, so that attempts cannot meet."""
-        return _FIRST_UID + self.work.attempt_id.int % _UIDS if os.geteuid() == 0 else None
+        return user_of(self.work.attempt_id) if os.geteuid() == 0 else None
 
     def run(self) -> Outcome:
         """Run to the end; blocks. The folder and every process of the attempt are gone afterwards.
@@ -290,7 +295,7 @@ def reap(live: Callable[[], frozenset[UUID]], root: Path | None = None) -> tuple
             if start_time(found["pid"]) == found["started"]:
                 _kill_group(found["pid"])
         if os.geteuid() == 0:
-            kill_processes_of(_FIRST_UID + attempt_id.int % _UIDS)
+            kill_processes_of(user_of(attempt_id))
         shutil.rmtree(folder, ignore_errors=True)
         reaped.append(attempt_id)
     return tuple(reaped)
