@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mc_pipelines.provenance.request import CursorKey
     from mc_pipelines.provenance.store import GraphStore
     from mc_pipelines.runner.dispatcher import Dispatcher
+    from mc_pipelines.runner.estimates import Estimator
     from mc_pipelines.runner.policies import PackSource
 
 
@@ -74,6 +75,13 @@ class Context:
 
         pack = loaded("graph")
         return open_engine(self.settings, pack), pack.revision
+
+    @cached_property
+    def estimates(self) -> Estimator:
+        """What publish asks for an estimate: the champion of the registry, read once a day or change."""
+        from mc_pipelines.runner.estimates import ChampionEstimates
+
+        return ChampionEstimates(self.object_store)
 
     @cached_property
     def cursors(self) -> CursorKey:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from mc_pipelines.api.problems import MEDIA_TYPE, MalformedRequestError, MediaTypeError, Problem
 from mc_pipelines.foundation.errors import (
@@ -47,7 +48,10 @@ _PROBLEMS: dict[int, tuple[str, MaestroError]] = {
         UnavailableError("The flag is off", field="flag", value="sla_credits"),
     ),
 }
+_REFERENCE = "#/components/schemas/{model}"
 _TITLES = {406: ("not-acceptable", "Not acceptable"), 413: ("body-too-large", "Body too large")}
+_MODELS: dict[str, type[BaseModel]] = {"Problem": Problem}
+"""Models that stand in the document by name, beside those that FastAPI finds in the routes itself."""
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 
 
@@ -75,6 +79,12 @@ def answers(
     return found
 
 
+def schema_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return the reference of a model that a route reads by itself; it then stands in the document by its name."""
+    _MODELS[model.__name__] = model
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
+
+
 def install(app: FastAPI, operations: Mapping[str, Mapping[str, Any]]) -> None:
     """Let an application describe itself.
 
@@ -97,7 +107,10 @@ def _finished(app: FastAPI, operations: Mapping[str, Mapping[str, Any]]) -> dict
     schemas = components.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for name, model in _MODELS.items():
+        schema = model.model_json_schema(ref_template=_REFERENCE)
+        schemas |= {part: shape for part, shape in schema.pop("$defs", {}).items() if part not in schemas}
+        schemas[name] = schema
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "of the OIDC issuer"}
     }

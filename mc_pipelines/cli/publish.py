@@ -40,10 +40,10 @@ def publish(
     """
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.executions.manifest import example_manifest, parse_manifest
+    from mc_pipelines.executions.records import get_transitions
     from mc_pipelines.foundation.errors import InputError
-    from mc_pipelines.runner.estimates import ChampionEstimates
+    from mc_pipelines.runner.publish import estimate_of, store_inputs
     from mc_pipelines.runner.publish import publish as publish_manifest
-    from mc_pipelines.runner.publish import store_inputs
 
     if example:
         print_json(example_manifest(tenant).document())
@@ -65,12 +65,15 @@ def publish(
     now = context.clock.now()
     store_inputs(context.object_store, parsed, files)
     with context.database.begin() as connection:
-        estimator = ChampionEstimates(context.object_store)
-        execution_id, new = publish_manifest(connection, parsed, now=now, estimator=estimator)
+        execution_id, new = publish_manifest(connection, parsed, now=now, estimator=context.estimates)
+        estimate = estimate_of(get_transitions(connection, execution_id))
     if json:
-        print_json({"executionId": execution_id, "manifestDigest": parsed.digest, "new": new})
-    else:
-        print(f"{execution_id} {'published' if new else 'was published before'}; `mc executions show {execution_id}`")
+        print_json({"executionId": execution_id, "manifestDigest": parsed.digest, "new": new, "estimate": estimate})
+        return
+    print(f"{execution_id} {'published' if new else 'was published before'}; `mc executions show {execution_id}`")
+    if estimate is not None:
+        interval = f" ({estimate['low']} to {estimate['high']})" if estimate["low"] is not None else ""
+        print(f"expected to cost {estimate['cost']} {estimate['currency']}{interval}")
 
 
 def _read(path: Path) -> bytes:

@@ -25,7 +25,7 @@ from mc_pipelines.foundation.records import person as person_table
 from mc_pipelines.foundation.records import person_key
 from mc_pipelines.foundation.records import tenant as tenant_table
 
-ROLES = frozenset({"operator", "security", "finance-maker", "finance-checker", "auditor", "tenant-reader"})
+ROLES = frozenset({"operator", "security", "finance-maker", "finance-checker", "auditor", "tenant-reader", "publisher"})
 DATA_CLASSES = ("public", "internal", "confidential", "restricted")
 
 

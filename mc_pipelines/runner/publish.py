@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -65,7 +66,12 @@ def publish_all(
         get_tenant(connection, TenantId(tenant))
     for manifest in manifests:
         if manifest.deadline is not None and manifest.deadline <= moment:
-            raise InputError("The deadline has passed", field="deadline", value=manifest.deadline.isoformat())
+            raise InputError(
+                "The deadline has passed",
+                field="deadline",
+                value=manifest.deadline.isoformat(),
+                mend="give a later one, or none",
+            )
     wanted = [_published(manifest, moment) for manifest in manifests]
     new = add_executions(connection, wanted)
     steps, queued = [], []
@@ -82,6 +88,12 @@ def publish_all(
     add_transitions(connection, steps)
     enqueue(connection, queued, now=moment)
     return [_answer(connection, one, new) for one in wanted]
+
+
+def estimate_of(steps: Sequence[Transition]) -> dict[str, Any] | None:
+    """Return what was estimated when an execution was published; None where nothing was."""
+    found: dict[str, Any] | None = steps[0].detail.get("estimate") if steps else None
+    return found
 
 
 def _published(manifest: Manifest, moment: datetime) -> Published:
@@ -126,7 +138,12 @@ def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, byt
         stored = input_path(digest)
         if path not in files:
             if not store.exists(stored):
-                raise InputError("An input file is not here", field="inputs", value=path, mend="give --input PATH=FILE")
+                raise InputError(
+                    "An input file is not here",
+                    field="inputs",
+                    value=path,
+                    mend="give the file to `mc publish --input PATH=FILE`",
+                )
             continue
         if sha256_digest(files[path]) != digest:
             raise InputError(

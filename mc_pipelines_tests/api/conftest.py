@@ -29,6 +29,7 @@ PEOPLE = {
     "carl": "finance-checker",
     "aude": "auditor",
     "rita": "tenant-reader",
+    "paul": "publisher",
 }
 
 
@@ -43,7 +44,7 @@ def app(context: Context, clock: FrozenClock) -> FastAPI:
         for tenant in ("acme", "globex"):
             put_tenant(
                 connection,
-                Tenant(TenantId(tenant), "America/Denver", "USD", ("us",), "confidential", ()),
+                Tenant(TenantId(tenant), "America/Denver", "USD", ("us", "local"), "confidential", ()),
                 now=clock.now(),
             )
         for subject, role in PEOPLE.items():
