@@ -19,6 +19,8 @@ from typing import Any
 
 import dagster as dg
 
+from mc_pipelines.dagster_ext.orphans import PROCESS_TAG, end_orphans, this_process
+
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 
@@ -69,7 +71,7 @@ def _run_sensor(definitions: dg.Definitions, instance: dg.DagsterInstance, name:
         result = job.execute_in_process(
             instance=instance,
             run_config=request.run_config,
-            tags=dict(request.tags) | {"dagster/sensor_name": name},
+            tags=dict(request.tags) | {"dagster/sensor_name": name, PROCESS_TAG: this_process()},
             asset_selection=list(request.asset_selection) if request.asset_selection else None,
             raise_on_error=False,
         )
@@ -83,7 +85,7 @@ def _run_assets(
     result = job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey.from_user_string(name) for name in names],
-        tags=dict(tags),
+        tags=dict(tags) | {PROCESS_TAG: this_process()},
         raise_on_error=False,
     )
     return _report("assets:" + ",".join(names), result)
@@ -121,6 +123,7 @@ def main(arguments: list[str]) -> int:
 
     definitions = defs()
     with dg.DagsterInstance.get() as instance:
+        end_orphans(instance)
         for line in lines:
             if not _run_line(definitions, instance, line):
                 return 1

@@ -102,6 +102,7 @@ def stop(settings: Settings) -> bool:
         folder = home / "pg"
         if not _answers(folder):
             return False
+        _let_through(folder)
         _run("pg_ctl", "stop", "-D", str(folder), "-m", "fast", "-w", "-t", "30", what="stop")
     return True
 
@@ -196,6 +197,7 @@ def _start(folder: Path) -> None:
         )
     if _another_start_finishes(folder):
         return
+    _let_through(folder)
     log = folder / "log"
     with suppress(FileNotFoundError):
         if log.stat().st_size > _LARGEST_LOG:
@@ -278,7 +280,7 @@ def _create_cluster(folder: Path) -> None:
 
 
 def _prepare_for_system_user(draft: Path) -> None:
-    """Give the folder to the system user and let that user pass through (not read) the folders above."""
+    """Give the folder to the system user."""
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -289,14 +291,21 @@ def _prepare_for_system_user(draft: Path) -> None:
         )
         entry = pwd.getpwnam(SYSTEM_USER)
     os.chown(draft, entry.pw_uid, entry.pw_gid)
-    for folder in [*draft.parents, *_binaries().parents]:
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)
+    _let_through(draft)
     if not (_binaries() / "postgres").stat().st_mode & stat.S_IROTH:
         for item in _binaries().parent.rglob("*"):
             if not item.is_symlink():
                 item.chmod(item.stat().st_mode | (0o055 if item.is_dir() or os.access(item, os.X_OK) else 0o044))
+
+
+def _let_through(folder: Path) -> None:
+    """Let the system user pass through (not read) the folders above; something else may have closed one again."""
+    if os.geteuid() != 0:
+        return
+    for above in [*folder.parents, *_binaries().parents]:
+        mode = above.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            above.chmod(mode | stat.S_IXOTH)
 
 
 def _bootstrap(folder: Path) -> None:
