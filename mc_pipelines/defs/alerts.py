@@ -3,7 +3,6 @@
 import dagster as dg
 
 from mc_pipelines.foundation.settings import load_settings
-from mc_pipelines.foundation.webhook import post
 
 
 @dg.run_failure_sensor(
@@ -14,6 +13,8 @@ from mc_pipelines.foundation.webhook import post
 )
 def alert_on_run_failure(context: dg.RunFailureSensorContext) -> None:
     """Post the run's id, job and first error; no metadata, which could name a tenant."""
+    from mc_pipelines.foundation.webhook import post
+
     post(
         load_settings().webhook_url,
         {

@@ -1,22 +1,26 @@
 """The one resource of our assets: the context that the settings open, once a process and not before it is used."""
 
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mc_pipelines.composition import Context, open_context
+if TYPE_CHECKING:
+    from mc_pipelines.composition import Context
 
 
-class Maestro(dg.ConfigurableResource[Context]):
+class Maestro(dg.ConfigurableResource[Any]):
     """Database, object stores, clock and signer, as the environment names them."""
 
-    def open(self) -> Context:
+    def open(self) -> "Context":
         """Return the context; the first call in a process connects."""
         return _context()
 
 
 @cache
-def _context() -> Context:
+def _context() -> "Context":
+    from mc_pipelines.composition import open_context  # most ticks and every load of the location open nothing
+
     return open_context()
 
 

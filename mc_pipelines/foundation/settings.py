@@ -13,8 +13,6 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from mc_pipelines.foundation.errors import ConfigurationError
 
@@ -144,6 +142,9 @@ def variable_of(name: str) -> str:
 
 def _masked(secret: SecretStr) -> str:
     """Show a URL without its password, and of any other secret only that it is set."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(secret.get_secret_value()).render_as_string(hide_password=True)
     except ArgumentError:

@@ -5,9 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from mc_pipelines.cli.instance import environment
+from mc_pipelines.foundation.embedded import DatabaseUrls
+from mc_pipelines.foundation.settings import Settings
+from mc_pipelines_tests.conftest import TestDatabase, TestServer
+
+REPOSITORY = Path(__file__).parents[2]
 SNAPSHOT = Path(__file__).with_name("asset_graph.snapshot.json")
 
 _NO_SOCKET = """
@@ -19,6 +26,20 @@ socket.create_connection = refused
 from mc_pipelines.definitions import defs
 defs()
 """
+
+_LAZY = (
+    "polars",
+    "pandas",
+    "numpy",
+    "sqlalchemy",
+    "httpx",
+    "sklearn",
+    "statsmodels",
+    "matplotlib",
+    "pyarrow",
+    "obstore",
+)
+"""Seconds of CPU together; every run and every sensor server would pay for them."""
 
 
 def _graph() -> dict[str, object]:
@@ -76,3 +97,51 @@ def test_every_asset_says_what_a_person_needs() -> None:
 def test_loading_opens_no_socket() -> None:
     finished = subprocess.run([sys.executable, "-c", _NO_SOCKET], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
+
+
+def test_loading_imports_nothing_heavy_that_dagster_does_not() -> None:
+    code = (
+        "import sys, dagster; before = set(sys.modules)\n"
+        "from mc_pipelines.definitions import defs; defs()\n"
+        f"print(*({{name.partition('.')[0] for name in set(sys.modules) - before}} & set({_LAZY!r})))"
+    )
+    finished = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.split() == []
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("dg", "check", "defs"), "All definitions loaded successfully."),
+        (("dagster", "definitions", "validate", "-w", "workspace.yaml"), "All code locations passed validation."),
+    ],
+    ids=["dg", "dagster"],
+)
+def test_dagsters_own_tools_find_nothing_to_warn_of(
+    database: TestDatabase, postgres_server: TestServer, tmp_path: Path, command: tuple[str, ...], says: str
+) -> None:
+    """On a bare postgresql:// for Dagster's own records, too."""
+    name = f"mc_test_{uuid4().hex[:12]}"
+    postgres_server.execute(f"create database {name}")
+    bare = postgres_server.url(name).replace("postgresql+psycopg://", "postgresql://", 1)
+    urls = DatabaseUrls(app=database.app.url, owner=None, dagster=bare)
+    variables = environment(Settings(home=tmp_path), urls) | {
+        "MC_DAGSTER_DATABASE_URL": bare,
+        "PYTHONWARNINGS": "",
+        "VIRTUAL_ENV": sys.prefix,
+    }
+    finished = subprocess.run(
+        [Path(sys.executable).with_name(command[0]), *command[1:]],
+        env=variables,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    assert says in finished.stdout
+    warnings = [line for line in finished.stdout.splitlines() if "warning" in line.lower()]
+    own = [line for line in warnings if "definitions_validate_command` is superseded" in line]  # Dagster's, of itself
+    assert warnings == own

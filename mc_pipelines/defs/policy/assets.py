@@ -1,14 +1,16 @@
 """Policy rollouts: their evidence, and the moves that it allows."""
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mc_pipelines.composition import Context
 from mc_pipelines.defs.partitions import retries
 from mc_pipelines.defs.resources import Maestro
 from mc_pipelines.defs.tables import outcome, table
+
+if TYPE_CHECKING:
+    from mc_pipelines.composition import Context
 
 _LOOK_BACK = timedelta(days=90)
 """How far before its start a simulation replays recorded decisions."""
@@ -101,7 +103,7 @@ def pointers_agree_with_rollouts(maestro: Maestro) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(**outcome(not problems, problems))
 
 
-def _budget(context: Context) -> bool | None:
+def _budget(context: "Context") -> bool | None:
     from mc_pipelines.executions.facts import scan_facts
     from mc_pipelines.policy.error_budget import LONGEST, budget_stable
 

@@ -1,15 +1,18 @@
 """Showback: what each tenant's executions cost, in FOCUS columns, reconciled to the cent with the facts."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
-from mc_pipelines.composition import Context
 from mc_pipelines.defs.executions.assets import execution_facts
 from mc_pipelines.defs.partitions import retries
 from mc_pipelines.defs.resources import Maestro
 from mc_pipelines.defs.tables import outcome, table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mc_pipelines.composition import Context
 
 
 @dg.asset(
@@ -23,6 +26,8 @@ from mc_pipelines.defs.tables import outcome, table
 )
 def showback_costs(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Sum the facts up; metadata names clouds and currencies, never tenants."""
+    import polars as pl
+
     costs = _costs(maestro.open())
     summary = costs.group_by("ProviderName", "BillingCurrency").agg(pl.col("BilledCost").sum(), pl.len()).sort(pl.all())
     return dg.MaterializeResult(
@@ -49,20 +54,20 @@ def costs_reconcile_with_the_facts(maestro: Maestro) -> dg.AssetCheckResult:
     )
 
 
-def _facts(context: Context) -> pl.LazyFrame:
+def _facts(context: "Context") -> "pl.LazyFrame":
     from mc_pipelines.executions.facts import days_with_facts, scan_facts
 
     days = days_with_facts(context.object_store)
     return scan_facts(context.object_store, first_day=days[0], last_day=days[-1])
 
 
-def _costs(context: Context) -> pl.DataFrame:
+def _costs(context: "Context") -> "pl.DataFrame":
     from mc_pipelines.showback.costs import showback_costs as costs_of
 
     return costs_of(_facts(context), zones=_zones(context))
 
 
-def _zones(context: Context) -> dict[str, str]:
+def _zones(context: "Context") -> dict[str, str]:
     from mc_pipelines.foundation.tenants import list_tenants
 
     with context.database.begin() as connection:
