@@ -19,13 +19,13 @@ import polars as pl
 
 from mc_pipelines.executions.fact_checks import check_facts
 from mc_pipelines.executions.fact_schema import FACTS_SCHEMA, FEATURE, Known
+from mc_pipelines.executions.fact_versions import DISTINCT, KEY, FactsSource, holds_each_once, newest_rows
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import as_utc
 from mc_pipelines.foundation.errors import InputError, VerificationError
 from mc_pipelines.foundation.ids import Digest
 
 PREFIX = "facts"
-_KEY = ("execution_id", "attempt")
 _ORDER = ("finished_at", "execution_id", "attempt", "recorded_at")
 _SUFFIX = ".parquet"
 
@@ -124,12 +124,18 @@ def fact_paths(store: FactsStore, *, first_day: date, last_day: date) -> list[st
     """
     if last_day < first_day:
         raise InputError("The last day is before the first", field="last_day", value=last_day.isoformat())
-    found = []
+    by_day = paths_by_day(store)
+    return sorted(path for day, paths in by_day.items() if first_day <= day <= last_day for path in paths)
+
+
+def paths_by_day(store: FactsStore) -> dict[date, list[str]]:
+    """Return the sorted paths of all files by UTC day, from one listing."""
+    found: dict[date, list[str]] = {}
     for listed in store.list(f"{PREFIX}/"):
         day = _day_of(listed.path)
-        if day is not None and first_day <= day <= last_day:
-            found.append(listed.path)
-    return sorted(found)
+        if day is not None:
+            found.setdefault(day, []).append(listed.path)
+    return {day: sorted(found[day]) for day in sorted(found)}
 
 
 def scan_facts(
@@ -145,28 +151,24 @@ def scan_facts(
 
     Raises:
         InputError: the days are in the wrong order, or ``as_known_at`` is naive.
-        VerificationError: a file is not what its name says (on collecting, where files are read in place, a
-            damaged file raises polars' ComputeError).
+        VerificationError: a file is not what its name says (where files are read in place, a damaged file
+            raises polars' ComputeError here or on collecting).
     """
     paths = fact_paths(store, first_day=first_day, last_day=last_day)
     if not paths:
         return pl.LazyFrame(schema=FACTS_SCHEMA)
-    frames = [pl.scan_parquet(_source(store, path), schema=FACTS_SCHEMA) for path in paths]
-    facts = pl.concat(frames, how="vertical")
+    sources = [fact_source(store, path) for path in paths]
+    facts = pl.concat([pl.scan_parquet(source, schema=FACTS_SCHEMA) for source in sources], how="vertical")
     if as_known_at is not None:
         facts = facts.filter(pl.col("recorded_at") <= as_utc(as_known_at, field="as_known_at"))
-    if len(paths) == 1 and as_known_at is None:
-        return facts.sort(_ORDER).unique(subset=_KEY, keep="last", maintain_order=True)
-    return (
-        facts.sort("recorded_at", maintain_order=True)
-        .unique(subset=_KEY, keep="last", maintain_order=True)
-        .sort("finished_at", *_KEY)
-    )
+    if len(sources) == 1 and holds_each_once(sources[0]):
+        return facts  # written in the order below
+    return newest_rows(facts).sort("finished_at", *KEY)
 
 
 def days_with_facts(store: FactsStore) -> list[date]:
     """Return the UTC days that have any facts, in order."""
-    return sorted({day for listed in store.list(f"{PREFIX}/") if (day := _day_of(listed.path)) is not None})
+    return list(paths_by_day(store))
 
 
 def day_range(first_day: date, last_day: date) -> list[date]:
@@ -211,11 +213,19 @@ def with_feature_struct(facts: pl.DataFrame) -> pl.DataFrame:
 
 def _parquet(rows: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    rows.rechunk().write_parquet(buffer, compression="zstd", compression_level=3, statistics=True)
+    distinct = rows.n_unique(subset=KEY) == len(rows)
+    rows.rechunk().write_parquet(
+        buffer, compression="zstd", compression_level=3, statistics=True, metadata=DISTINCT if distinct else {}
+    )
     return buffer.getvalue()
 
 
-def _source(store: FactsStore, path: str) -> Path | io.BytesIO:
+def fact_source(store: FactsStore, path: str) -> FactsSource:
+    """Return a file of facts in place where the store is a folder, else its content, verified.
+
+    Raises:
+        VerificationError: the content is not what its name says.
+    """
     folder = getattr(store, "root", None)
     if isinstance(folder, Path):
         return folder / path
@@ -244,8 +254,10 @@ __all__ = [
     "day_range",
     "days_with_facts",
     "fact_paths",
+    "fact_source",
     "facts_frame",
     "feature",
+    "paths_by_day",
     "scan_facts",
     "with_feature_struct",
     "write_facts",

@@ -15,13 +15,13 @@ from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.sla.calendar import Period, local_date, periods_between
 from mc_pipelines.sla.contract import Contract, Objective, Source
 from mc_pipelines.sla.contract_store import Assigned, list_assignments
+from mc_pipelines.sla.counting import Profile
 from mc_pipelines.sla.draft_store import Subject, lock, write_judgement
 from mc_pipelines.sla.evidence import Evidence
 from mc_pipelines.sla.fact_store import load_facts
 from mc_pipelines.sla.facts import Fact, Kind
 from mc_pipelines.sla.judgement import Judgement, figures, judge
 from mc_pipelines.sla.note_store import earlier_notes
-from mc_pipelines.sla.rollup import Profile
 from mc_pipelines.sla.slice_store import load_slices
 from mc_pipelines.sla.slices import AVAILABILITY, SliceDay, SliceRow
 

@@ -1,8 +1,8 @@
-"""Rolls execution facts up into slices, one UTC day at a time, in streaming polars.
+"""Rolls execution facts up into slices, one UTC day at a time.
 
-The kernel counts with integers only, so the result is byte-equal for any order of files and any number of
-threads. A day is rolled up again only when its files have changed, and of such a day only those rows are
-written whose counts changed; earlier revisions stay, which makes "as known on D" a query.
+A day is rolled up again only when its files have changed, and of such a day only those rows are written
+whose counts changed; earlier revisions stay, which makes "as known on D" a query. The counting itself is in
+:mod:`mc_pipelines.sla.counting`; here its table becomes the canonical documents that evidence commits to.
 """
 
 from __future__ import annotations
@@ -11,51 +11,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
+import orjson
 import polars as pl
 
-from mc_pipelines.executions.facts import FactsStore, days_with_facts, fact_paths, scan_facts
-from mc_pipelines.foundation.canonical import digest_of
+from mc_pipelines.executions.fact_versions import FactsSource, replaced_rows
+from mc_pipelines.executions.facts import FactsStore, fact_source, paths_by_day
+from mc_pipelines.foundation.canonical import canonical_json, digest_of
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.sla.calendar import GRID_MS
-from mc_pipelines.sla.contract import Contract, Objective
+from mc_pipelines.sla.contract import Contract
 from mc_pipelines.sla.contract_store import list_assignments
+from mc_pipelines.sla.counting import Profile, count_slices
+from mc_pipelines.sla.latency import slice_buckets
 from mc_pipelines.sla.slice_store import newest_rollup, write_rollup
-from mc_pipelines.sla.slices import AVAILABILITY, EDGES_MS, SliceDay, SliceRow
-
-_COLUMNS = (
-    "tenant",
-    "service",
-    "published_at",
-    "started_at",
-    "finished_at",
-    "outcome",
-    "fault_owner",
-    "excluded_reason",
-    "source",
-)
-_BAD = ("failed", "lost")
-_NOT_OURS = ("cancelled", "denied")
-_KEYS = ("tenant", "service", "number")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Profile:
-    """A way to slice: length and, for latency, the threshold that is still good (0 counts outcomes)."""
-
-    granule_ms: int
-    threshold_ms: int = AVAILABILITY
-
-    @classmethod
-    def of(cls, contract: Contract) -> Profile:
-        """Return what a contract needs."""
-        latency = contract.objective is Objective.LATENCY
-        return cls(contract.granule_ms, (contract.threshold_ms or 0) if latency else AVAILABILITY)
-
+from mc_pipelines.sla.slices import SliceDocument
 
 BASE = Profile(GRID_MS)
 """Every tenant is counted on this, contract or not, so that a contract made later finds its past."""
+_ROW = ("number", "total", "bad", "excluded")
+_DOCUMENT = b'{"constructed":%d,"day":%b,"granuleMs":%d,"service":%b,"slices":%b,"tenant":%b,"thresholdMs":%d}'
+_PAIR = ("tenant", "service")
+_KEYS = (*_PAIR, "number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,106 +46,76 @@ class Rolled:
     changed: int
 
 
-def slice_facts(facts: pl.LazyFrame, profile: Profile) -> pl.LazyFrame:
-    """Count facts per tenant, service and slice; the result is sorted and integer, whatever the input's order.
-
-    An attempt is excluded when a reason says so, when it was the customer's fault, or when it was cancelled or
-    denied; it is bad when it failed or was lost and is not excluded. For a latency profile an attempt that
-    never started is excluded and one that waited longer than the threshold is bad.
+def roll_day(
+    sources: Sequence[FactsSource], profiles: Iterable[Profile], day: date, *, threads: int | None = None
+) -> list[SliceDocument]:
+    """Return the slices of one UTC day for every tenant and service in its facts.
 
     Args:
-        facts: columns of execution facts, one row per attempt.
-        profile: length of a slice and threshold.
+        sources: all files of facts of that day, in the order of their paths.
+        profiles: the ways to slice.
+        day: the UTC day.
+        threads: how many to count on; default: one for each CPU.
+
+    Returns:
+        By profile, tenant and service; byte-equal for any number of threads and any order of rows and files in
+        which no two rows of one attempt were recorded at one moment.
+
+    Raises:
+        InputError: a row lacks a required value or finished on another day.
     """
-    excluded = (
-        pl.col("excluded_reason").is_not_null()
-        | (pl.col("fault_owner") == "customer")
-        | pl.col("outcome").is_in(_NOT_OURS)
-    )
-    bad = pl.col("outcome").is_in(_BAD)
-    if profile.threshold_ms:
-        waited_us = (pl.col("started_at") - pl.col("published_at")).dt.total_microseconds()
-        excluded = excluded | pl.col("started_at").is_null()
-        bad = waited_us > profile.threshold_ms * 1000
-    number = pl.col("finished_at").dt.epoch("ms") // profile.granule_ms
-    counted = facts.select(
-        pl.col("tenant"),
-        pl.col("service"),
-        number.alias("number"),
-        excluded.alias("excluded"),
-        (bad & ~excluded).fill_null(value=False).alias("bad"),
-        (pl.col("source") != "real").alias("constructed"),
-    )
-    return (
-        counted.group_by(_KEYS)
-        .agg(
-            pl.len().cast(pl.Int64).alias("total"),
-            pl.col("bad").sum().cast(pl.Int64),
-            pl.col("excluded").sum().cast(pl.Int64),
-            pl.col("constructed").sum().cast(pl.Int64),
-        )
-        .sort(_KEYS)
-    )
-
-
-def latency_buckets(facts: pl.LazyFrame, profile: Profile) -> pl.LazyFrame:
-    """Count valid attempts per slice and latency bucket; the edge of a bucket is inclusive."""
-    edges = pl.Series("edge", EDGES_MS, dtype=pl.Int64)
-    waited_ms = -((pl.col("published_at") - pl.col("started_at")).dt.total_microseconds() // 1000)
-    valid = (
-        pl.col("excluded_reason").is_null()
-        & (pl.col("fault_owner") != "customer")
-        & ~pl.col("outcome").is_in(_NOT_OURS)
-        & pl.col("started_at").is_not_null()
-    )
-    bucket = pl.lit(edges).search_sorted(pl.col("waited").clip(0, EDGES_MS[-1]), side="left")
-    return (
-        facts.filter(valid)
-        .select(
-            "tenant",
-            "service",
-            (pl.col("finished_at").dt.epoch("ms") // profile.granule_ms).alias("number"),
-            waited_ms.alias("waited"),
-        )
-        .group_by(*_KEYS, "waited")
-        .agg(pl.len().cast(pl.Int64).alias("count"))
-        .with_columns(bucket.alias("bucket"))
-        .group_by(*_KEYS, "bucket")
-        .agg(pl.col("count").sum())
-        .sort(*_KEYS, "bucket")
-    )
-
-
-def slice_days(facts: pl.LazyFrame, profile: Profile, day: date) -> list[SliceDay]:
-    """Return the slices of one UTC day for every tenant and service in the facts, by tenant and service."""
-    narrow = facts.select(_COLUMNS)
-    table = slice_facts(narrow, profile).collect(engine="streaming")
-    buckets = _buckets(narrow, profile) if profile.threshold_ms else {}
-    found: list[SliceDay] = []
-    for (tenant, service), part in table.group_by(["tenant", "service"], maintain_order=True):
-        rows = tuple(
-            SliceRow(number, total, bad, excluded, tuple(buckets.get((tenant, service, number), ())))
-            for number, total, bad, excluded in part.select("number", "total", "bad", "excluded").iter_rows()
-        )
-        constructed = int(part["constructed"].sum())
-        found.append(
-            SliceDay(
-                TenantId(str(tenant)),
-                ServiceId(str(service)),
-                day,
-                profile.granule_ms,
-                profile.threshold_ms,
-                rows,
-                constructed,
-            )
-        )
+    wanted = tuple(profiles)
+    columns = sorted({name for profile in wanted for name in profile.columns})
+    replaced = replaced_rows(sources, columns)
+    found: list[SliceDocument] = []
+    for profile in wanted:
+        table = count_slices(sources, profile, day, replaced=replaced, threads=threads)
+        buckets = slice_buckets(sources, replaced, profile) if profile.threshold_ms else None
+        found += slice_documents(table, profile, day, buckets=buckets)
     return found
 
 
-def _buckets(facts: pl.LazyFrame, profile: Profile) -> dict[tuple[object, ...], list[tuple[int, int]]]:
-    found: dict[tuple[object, ...], list[tuple[int, int]]] = {}
-    for *key, bucket, count in latency_buckets(facts, profile).collect(engine="streaming").iter_rows():
-        found.setdefault(tuple(key), []).append((EDGES_MS[bucket], count))
+def slice_documents(
+    table: pl.DataFrame, profile: Profile, day: date, *, buckets: pl.DataFrame | None = None
+) -> list[SliceDocument]:
+    """Write a table of counts as one canonical document for each tenant and service.
+
+    Args:
+        table: as :func:`count_slices` returns it.
+        profile: how it was sliced.
+        day: the UTC day.
+        buckets: for latency: ``tenant``, ``service``, ``number`` and ``buckets``, a list of [edge, count].
+    """
+    if table.is_empty():
+        return []
+    rows = table.select(_ROW).cast(pl.Int64).to_numpy(order="c")
+    spread = None if buckets is None else table.join(buckets, on=_KEYS, how="left", maintain_order="left")["buckets"]
+    pairs = (
+        table.with_row_index("row")
+        .group_by(_PAIR, maintain_order=True)
+        .agg(pl.col("row").first(), pl.len(), pl.col("total", "constructed").sum())
+    )
+    texts = {name: canonical_json(name) for name in {*pairs["tenant"], *pairs["service"]}}
+    found: list[SliceDocument] = []
+    for tenant, service, first, length, events, constructed in pairs.iter_rows():
+        part = np.ascontiguousarray(rows[first : first + length])
+        if spread is None:
+            slices = orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)
+        else:
+            parts = zip(part.tolist(), spread.slice(first, length).to_list(), strict=True)
+            slices = orjson.dumps([[*row, buckets_of] if buckets_of else row for row, buckets_of in parts])
+        # RFC 8785 by hand: members by name, integers and texts only. A test compares it with canonical_json.
+        content = _DOCUMENT % (
+            constructed,
+            orjson.dumps(day),
+            profile.granule_ms,
+            texts[service],
+            slices,
+            texts[tenant],
+            profile.threshold_ms,
+        )
+        key = (TenantId(tenant), ServiceId(service), day, profile.granule_ms, profile.threshold_ms)
+        found.append(SliceDocument(*key, content, events, constructed))
     return found
 
 
@@ -198,23 +147,22 @@ def roll_up(
     with database.begin() as connection:
         profiles = profiles_needed(assigned.contract for assigned in list_assignments(connection))
     done: list[Rolled] = []
-    for day in days_with_facts(store):
+    for day, paths in paths_by_day(store).items():
         if (first_day is None or day >= first_day) and (last_day is None or day <= last_day):
-            rolled = _roll_day(database, store, clock, day, profiles)
+            rolled = _roll_changed(database, store, clock, day, paths, profiles)
             done += [] if rolled is None else [rolled]
     return done
 
 
-def _roll_day(
-    database: Database, store: FactsStore, clock: Clock, day: date, profiles: Sequence[Profile]
+def _roll_changed(
+    database: Database, store: FactsStore, clock: Clock, day: date, paths: Sequence[str], profiles: Sequence[Profile]
 ) -> Rolled | None:
-    files = digest_of(fact_paths(store, first_day=day, last_day=day))
+    files = digest_of(list(paths))
     name = digest_of([[profile.granule_ms, profile.threshold_ms] for profile in profiles])
     with database.begin() as connection:
         if newest_rollup(connection, day, name) == files:
             return None
-    facts = scan_facts(store, first_day=day, last_day=day).select(_COLUMNS).collect(engine="streaming").lazy()
-    found = [slices for profile in profiles for slices in slice_days(facts, profile, day)]
+    found = roll_day([fact_source(store, path) for path in paths], profiles, day)
     with database.begin() as connection:
         changed = write_rollup(connection, day, found, profiles=name, files=files, now=clock.now())
     return Rolled(day, len(found), changed)

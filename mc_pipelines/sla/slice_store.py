@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from sqlalchemy import Connection, func, insert, select, text
@@ -12,7 +12,7 @@ from mc_pipelines.attest.log import append
 from mc_pipelines.foundation.canonical import canonical_json, parse_json
 from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
 from mc_pipelines.sla import records
-from mc_pipelines.sla.slices import SliceDay, merkle_root, slice_day_of
+from mc_pipelines.sla.slices import SliceDay, SliceDocument, documents_root, slice_day_of
 
 _TABLE = records.slice_day
 
@@ -29,7 +29,7 @@ def newest_rollup(connection: Connection, day: date, profiles: str) -> str | Non
 
 
 def write_rollup(
-    connection: Connection, day: date, found: Sequence[SliceDay], *, profiles: str, files: Digest, now: datetime
+    connection: Connection, day: date, found: Sequence[SliceDocument], *, profiles: str, files: Digest, now: datetime
 ) -> int:
     """Record a rollup of a day and the slices that changed; return how many did.
 
@@ -42,38 +42,65 @@ def write_rollup(
         select(func.coalesce(func.max(table.c.revision), 0) + 1).where(table.c.day == day, table.c.profiles == profiles)
     ).scalar_one()
     newest = _newest(connection, day)
-    changed = 0
-    for slices in found:
-        key = (slices.tenant, slices.service, slices.granule_ms, slices.threshold_ms)
-        known_revision, known_digest = newest.get(key, (0, None))
-        if known_digest == slices.digest:
-            continue
-        changed += 1
-        connection.execute(
-            insert(_TABLE).values(
-                tenant=slices.tenant,
-                service=slices.service,
-                day=day,
-                granule_ms=slices.granule_ms,
-                threshold_ms=slices.threshold_ms,
-                revision=known_revision + 1,
-                rows=canonical_json(slices.to_document()),
-                digest=slices.digest,
-                events=slices.events,
-                constructed=slices.constructed,
-                recorded_at=now,
-            )
-        )
-    root = merkle_root(found)
+    emptied = _emptied(newest, found, day)
+    changed = [one for one in (*found, *emptied) if newest.get(_key(one), _NONE)[1] != one.digest]
+    _copy(connection, [(one, newest.get(_key(one), _NONE)[0] + 1) for one in changed], now)
+    root = documents_root(one.content for one in found)
     connection.execute(
         insert(table).values(day=day, profiles=profiles, revision=revision, files=files, root=root, recorded_at=now)
     )
     content = canonical_json({"day": day.isoformat(), "files": files, "root": root, "revision": revision})
     append(connection, act="sla.rolled-up", subject=day.isoformat(), content=content, at=now)
-    return changed
+    return len(changed)
 
 
-def _newest(connection: Connection, day: date) -> dict[tuple[str, str, int, int], tuple[int, str]]:
+_Key = tuple[str, str, int, int]
+_NONE: tuple[int, str | None] = (0, None)
+_COLUMNS = {
+    "tenant": "text",
+    "service": "text",
+    "day": "date",
+    "granule_ms": "int4",
+    "threshold_ms": "int4",
+    "revision": "int4",
+    "rows": "bytea",
+    "digest": "text",
+    "events": "int8",
+    "constructed": "int8",
+    "recorded_at": "timestamptz",
+}
+
+
+def _key(one: SliceDocument) -> _Key:
+    return one.tenant, one.service, one.granule_ms, one.threshold_ms
+
+
+def _emptied(newest: Mapping[_Key, tuple[int, str]], found: Sequence[SliceDocument], day: date) -> list[SliceDocument]:
+    """Return empty days for tenants whose every attempt of the day a correction has moved to another."""
+    profiles = {(one.granule_ms, one.threshold_ms) for one in found}
+    gone = [key for key in set(newest) - {_key(one) for one in found} if key[2:] in profiles]
+    empty = [SliceDay(TenantId(key[0]), ServiceId(key[1]), day, key[2], key[3], ()) for key in sorted(gone)]
+    return [one.to_stored() for one in empty]
+
+
+def _copy(connection: Connection, rows: Sequence[tuple[SliceDocument, int]], now: datetime) -> None:
+    """Insert by COPY, in the same transaction: thousands of tenants a day are one statement."""
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise RuntimeError("the connection is closed")
+    statement = f"copy {_TABLE.name} ({', '.join(_COLUMNS)}) from stdin (format binary)"
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(list(_COLUMNS.values()))
+        for one, revision in rows:
+            copy.write_row((*_values(one, revision), now))
+
+
+def _values(one: SliceDocument, revision: int) -> tuple[object, ...]:
+    key = (one.tenant, one.service, one.day, one.granule_ms, one.threshold_ms)
+    return (*key, revision, one.content, one.digest, one.events, one.constructed)
+
+
+def _newest(connection: Connection, day: date) -> dict[_Key, tuple[int, str]]:
     rows = connection.execute(
         select(
             _TABLE.c.tenant,

@@ -13,18 +13,25 @@ from datetime import date
 from typing import Any
 
 from mc_pipelines.attest.merkle import leaf_hash, root_of
-from mc_pipelines.foundation.canonical import canonical_json, digest_of
+from mc_pipelines.foundation.canonical import canonical_json, digest_of, sha256_digest
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
 from mc_pipelines.sla.attainment import Counts
 from mc_pipelines.sla.contract import Contract
 from mc_pipelines.sla.intervals import Interval
 
+DAY_MS = 86_400_000
+_EPOCH = date(1970, 1, 1)
 AVAILABILITY = 0
 """The threshold of slices that count outcomes instead of latency."""
 _GROWTH_PER_MILLE = 10
 _EXACT_BELOW_MS = 100
-_LARGEST_MS = 7 * 86_400_000
+_LARGEST_MS = 7 * DAY_MS
+
+
+def day_start_ms(day: date) -> int:
+    """Return the first instant of a UTC day, in milliseconds since the epoch."""
+    return (day - _EPOCH).days * DAY_MS
 
 
 def _edges() -> tuple[int, ...]:
@@ -111,6 +118,49 @@ class SliceDay:
         """All events of the day."""
         return sum(row.total for row in self.rows)
 
+    def to_stored(self) -> SliceDocument:
+        """Return the day as it is stored."""
+        return SliceDocument(
+            self.tenant,
+            self.service,
+            self.day,
+            self.granule_ms,
+            self.threshold_ms,
+            canonical_json(self.to_document()),
+            self.events,
+            self.constructed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SliceDocument:
+    """A day of slices as it is stored: its canonical bytes, made without an object for each slice.
+
+    Args:
+        tenant: whose events.
+        service: of which service.
+        day: UTC day.
+        granule_ms: length of a slice.
+        threshold_ms: latency that is still good; 0 counts outcomes.
+        content: canonical JSON of :meth:`SliceDay.to_document`.
+        events: all events of the day.
+        constructed: how many of them were not real executions.
+    """
+
+    tenant: TenantId
+    service: ServiceId
+    day: date
+    granule_ms: int
+    threshold_ms: int
+    content: bytes
+    events: int
+    constructed: int
+
+    @property
+    def digest(self) -> Digest:
+        """The name of this day's counts."""
+        return sha256_digest(self.content)
+
 
 def slice_day_of(document: Any) -> SliceDay:
     """Read a day from evidence.
@@ -135,8 +185,8 @@ def slice_day_of(document: Any) -> SliceDay:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"A day of slices is malformed: {error!r}", field="slices") from error
     numbers = [row.number for row in rows]
-    start = (day.day - date(1970, 1, 1)).days * 86_400_000 // day.granule_ms
-    inside = all(start <= number < start + 86_400_000 // day.granule_ms for number in numbers)
+    start = day_start_ms(day.day) // day.granule_ms
+    inside = all(start <= number < start + DAY_MS // day.granule_ms for number in numbers)
     if numbers != sorted(set(numbers)) or not inside:
         raise InputError(
             "The slices of a day are out of order or of another day", field="slices", value=document["day"]
@@ -146,7 +196,12 @@ def slice_day_of(document: Any) -> SliceDay:
 
 def merkle_root(days: Sequence[SliceDay]) -> str:
     """Return the RFC 6962 root over days of slices in the order of their documents, in hexadecimal."""
-    return root_of([leaf_hash(document) for document in sorted(canonical_json(d.to_document()) for d in days)]).hex()
+    return documents_root(canonical_json(day.to_document()) for day in days)
+
+
+def documents_root(documents: Iterable[bytes]) -> str:
+    """Return the RFC 6962 root over canonical documents in their own order, in hexadecimal."""
+    return root_of([leaf_hash(document) for document in sorted(documents)]).hex()
 
 
 def rows_in(days: Iterable[SliceDay], window: Interval) -> list[tuple[int, SliceRow]]:

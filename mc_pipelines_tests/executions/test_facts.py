@@ -6,7 +6,7 @@ from uuid import UUID
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_pipelines.executions.facts import (
@@ -154,6 +154,7 @@ def test_columns_and_types_are_held() -> None:
         read(MemoryStore(), last_day=DAY - timedelta(days=1))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(2, 9)), min_size=1, max_size=12))
 def test_whatever_is_written_in_whatever_pieces_the_latest_row_of_each_attempt_is_read(
     rows: list[tuple[int, int, int]],
