@@ -58,7 +58,7 @@ class Money:
     @property
     def amount(self) -> Decimal:
         """The amount in major units, with exactly the currency's decimal places."""
-        return Decimal(self.minor).scaleb(-minor_unit_exponent(self.currency))
+        return shift(self.minor, minor_unit_exponent(self.currency))
 
     def __add__(self, other: Money) -> Money:
         return Money(self._same(other), self.minor + other.minor)
@@ -102,9 +102,15 @@ def round_half_up(value: Fraction, exponent: int) -> int:
     return rounded if scaled >= 0 else -rounded
 
 
+def shift(whole: int, places: int) -> Decimal:
+    """Return ``whole`` x 10**-places exactly; Decimal.scaleb would round to the 28 digits of the context."""
+    sign, digits, _ = Decimal(whole).as_tuple()
+    return Decimal((sign, digits, -places))
+
+
 def decimal_text(value: Decimal) -> str:
     """Return a Decimal as plain text, without an exponent."""
     return format(value, "f")
 
 
-__all__ = ["Money", "decimal_text", "exact", "minor_unit_exponent", "round_half_up"]
+__all__ = ["Money", "decimal_text", "exact", "minor_unit_exponent", "round_half_up", "shift"]

@@ -13,6 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.foundation.money import shift
 from mc_pipelines.sla.contract import BadSlice, Contract, EmptySlice, Exclusion, Measure
 from mc_pipelines.sla.intervals import Interval, clip, subtract, total_length
 
@@ -216,12 +217,6 @@ def slices_in(window: Interval, slice_ms: int) -> int:
 def round_down(value: Fraction, places: int) -> Decimal:
     """Return a fraction as a Decimal with ``places`` places, rounded towards minus infinity."""
     return shift(value.numerator * 10**places // value.denominator, places)
-
-
-def shift(whole: int, places: int) -> Decimal:
-    """Return ``whole`` x 10**-places exactly; Decimal.scaleb would round to the 28 digits of the context."""
-    sign, digits, _ = Decimal(whole).as_tuple()
-    return Decimal((sign, digits, -places))
 
 
 def exact_text(value: Fraction) -> str:

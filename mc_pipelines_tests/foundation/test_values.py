@@ -32,6 +32,14 @@ def test_an_amount_and_its_minor_units_are_the_same(minor: int, currency: str) -
     assert Money.of(str(money.amount), currency) == money
 
 
+@pytest.mark.parametrize("minor", [10**29 + 1, -(10**40) - 7, 10**28 - 1])
+def test_an_amount_longer_than_decimals_context_keeps_every_digit(minor: int) -> None:
+    money = Money("USD", minor)
+    assert Fraction(money.amount) == Fraction(minor, 100)
+    assert money.amount.as_tuple().exponent == -2
+    assert Money.of(money.amount, "USD") == money
+
+
 @given(MINOR, MINOR, CURRENCY)
 def test_sums_are_exact(one: int, two: int, currency: str) -> None:
     assert (Money(currency, one) + Money(currency, two)).minor == one + two
