@@ -7,7 +7,7 @@ service, one file a day.
 - ours: `sla.rollup.roll_day`: reads, looks for replaced rows, counts, sorts, writes the canonical documents, their
   digests and the day's Merkle root. `stored` is `sla.rollup.roll_up` over the same files, into PostgreSQL.
 - rivals: the same counts as one table a day, in the same order. They write no documents. pandas gets a few days only.
-- equal: both rivals' tables are compared with ours, row by row, and ours with itself cut into files in other ways.
+- equal: the rivals' tables are compared with ours, row by row, and ours with itself cut into files in other ways.
 - pieces: a day in eight files with one row in a hundred corrected: only the newest row of each attempt counts, in
   DuckDB too.
 - restate: one late file of one tenant arrives for a closed month; roll up, judge again, and say what changed.
@@ -153,11 +153,42 @@ def pandas_counts(files: Files, _threads: int) -> Callable[[date], Any]:
     return work
 
 
+def polars_counts(files: Files, _threads: int) -> Callable[[date], Any]:
+    """Counts of a day in streaming polars, on its own threads."""
+    excluded = (
+        pl.col("excluded_reason").is_not_null()
+        | (pl.col("fault_owner") == "customer")
+        | pl.col("outcome").is_in(["cancelled", "denied"])
+    )
+    bad = pl.col("outcome").is_in(["failed", "lost"])
+    keys = ("tenant", "service", "number")
+
+    def work(day: date) -> Any:
+        return (
+            pl.scan_parquet(files[day])
+            .select(
+                "tenant",
+                "service",
+                (pl.col("finished_at").to_physical() // SLICE_US).alias("number"),
+                (bad & ~excluded).alias("bad"),
+                excluded.alias("excluded"),
+                (pl.col("source") != "real").alias("constructed"),
+            )
+            .group_by(keys)
+            .agg(pl.len().alias("total"), pl.col("bad", "excluded", "constructed").sum())
+            .sort(keys)
+            .collect(engine="streaming")
+        )
+
+    return work
+
+
 ENGINES: dict[str, Callable[..., Callable[[date], Any]]] = {
     "ours": ours,
     "duckdb": duckdb_counts,
     "duckdb_newest": lambda files, threads: duckdb_counts(files, threads, newest=True),
     "pandas": pandas_counts,
+    "polars": polars_counts,
 }
 
 
@@ -331,6 +362,7 @@ def run(folder: Path, events: int, threads: int, pandas_days: int) -> dict[str, 
     rivals = {
         "ours": measured(child, "ours", month, days, pandas_days, threads),
         "duckdb": measured(child, "duckdb", month, days, pandas_days, threads),
+        "polars": measured(child, "polars", month, days, pandas_days, threads),
         "pandas": measured(child, "pandas", month, some, pandas_days, threads),
         "ours_again": measured(child, "ours", month, days, 0, 1),
     }
@@ -339,13 +371,10 @@ def run(folder: Path, events: int, threads: int, pandas_days: int) -> dict[str, 
         in_pieces = {name: measured(child, name, pieces, days[:1], 1, threads) for name in ("ours", "duckdb_newest")}
         found_orders = measured(orders, pieces, days[0])
     database = measured(stored, month)
-    per_second = {
-        "ours": rows / rivals["ours"]["cpu_s"],
-        "duckdb": rows / rivals["duckdb"]["cpu_s"],
-        "pandas": rows * len(some) / DAYS / rivals["pandas"]["cpu_s"],
-    }
+    per_second = {name: rows / rivals[name]["cpu_s"] for name in ("ours", "duckdb", "polars")}
+    per_second["pandas"] = rows * len(some) / DAYS / rivals["pandas"]["cpu_s"]
     equal = (
-        rivals["ours"]["digests"] == rivals["duckdb"]["digests"] == rivals["pandas"]["digests"]
+        all(rivals[name]["digests"] == rivals["ours"]["digests"] for name in ("duckdb", "polars", "pandas"))
         and rivals["ours"]["roots"] == rivals["ours_again"]["roots"]
         and in_pieces["ours"]["digests"] == in_pieces["duckdb_newest"]["digests"]
         and len(found_orders) == 1
@@ -364,7 +393,7 @@ def run(folder: Path, events: int, threads: int, pandas_days: int) -> dict[str, 
         "threads": threads,
         "rivals": {
             name: {"rows_per_cpu_s": per_second[name], "peak_rss_mb": rivals[name]["peak_rss_mb"]}
-            for name in ("duckdb", "pandas")
+            for name in ("duckdb", "polars", "pandas")
         },
         "stored": database["stored"] | {"rows_per_client_cpu_s": rows / database["stored"]["client_cpu_s"]},
         "restate": database["restate"],
