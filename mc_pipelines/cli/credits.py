@@ -234,6 +234,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
     style: Annotated[str, typer.Option("--format", help="csv (register) or beancount (ledger).")] = "csv",
     tenant: Annotated[str | None, typer.Option(help="Only this tenant (csv).")] = None,
+    json: Json = False,
 ) -> None:
     """Export the register of issued documents for finance, or the ledger.
 
@@ -251,7 +252,9 @@ def export(
     with context.database.begin() as connection:
         who = None if tenant is None else TenantId(tenant)
         content = beancount(connection) if style == "beancount" else register_csv(connection, tenant=who)
-    if out is None:
-        print(content, end="")
-    else:
+    if out is not None:
         out.write_text(content, encoding="utf-8")
+    if json:
+        print_json({"format": style} | ({"content": content} if out is None else {"out": out}))
+    elif out is None:
+        print(content, end="")

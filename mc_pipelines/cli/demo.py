@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from mc_pipelines.composition import Context
     from mc_pipelines.drills.demo import Made
 
-app = typer.Typer(help="Take 90 days of execution data through every capability.", invoke_without_command=True)
+app = typer.Typer(help="Take 90 days of execution data through every capability.")
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def demo(
     data: Annotated[
         Path | None, typer.Option(help="A Parquet trace or a folder of them; default: MC_DATA_DIR's, else simulated.")

@@ -67,11 +67,14 @@ def show(execution_id: Id, json: Json = False) -> None:
 def receipt(
     execution_id: Id,
     out: Annotated[Path | None, typer.Option(help="Write the signed envelope here instead of printing it.")] = None,
+    json: Json = False,
 ) -> None:
     """Print the signed receipt of an execution; `mc verify` checks it offline.
 
     Example: mc executions receipt 019bd7c0-0000-7000-8000-000000000000 --out receipt.json
     """
+    from dataclasses import asdict
+
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.executions.records import get_execution, get_receipt
     from mc_pipelines.foundation.errors import NotFoundError
@@ -87,10 +90,13 @@ def receipt(
             "The execution has not ended yet", field="execution_id", value=execution_id, mend="mc runner drain"
         )
     content = context.encrypted_store.get(found.path, tenant=found.tenant)
-    if out is None:
+    if out is not None:
+        out.write_bytes(content)
+    if json:
+        print_json(asdict(found) | ({"envelope": content.decode()} if out is None else {"out": out}))
+    elif out is None:
         print(content.decode())
     else:
-        out.write_bytes(content)
         print(f"{out}: {found.receipt_digest}")
 
 

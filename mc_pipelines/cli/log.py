@@ -40,6 +40,7 @@ def checkpoint(json: Json = False) -> None:
 @app.command()
 def serve(
     interval: Annotated[float, typer.Option(help="Seconds between looks at the queue.", min=0.05, max=60)] = 0.5,
+    json: Json = False,
 ) -> None:
     """Give acts their index and sign checkpoints until Ctrl-C; any number of these may run.
 
@@ -61,7 +62,10 @@ def serve(
     signed = sequencer.run(
         context.database, lambda: active_signer(context.database, context.keyring), context.clock, stop, interval
     )
-    print(f"{signed} checkpoints signed")
+    if json:
+        print_json({"checkpointsSigned": signed})
+    else:
+        print(f"{signed} checkpoints signed")
 
 
 @app.command("ls")
@@ -91,6 +95,7 @@ def list_(
 def prove(
     leaf_id: Annotated[str, typer.Argument(help="Leaf id, as `mc log ls` shows it.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; default: standard output.")] = None,
+    json: Json = False,
 ) -> None:
     """Write the proof that an entry is in the log.
 
@@ -101,10 +106,12 @@ def prove(
 
     with open_context().database.begin() as connection:
         proof = str(inclusion_proof(connection, leaf_id))
-    if out is None:
-        print(proof, end="")
-    else:
+    if out is not None:
         out.write_text(proof, "utf-8")
+    if json:
+        print_json({"leaf": leaf_id} | ({"proof": proof} if out is None else {"out": out}))
+    elif out is None:
+        print(proof, end="")
 
 
 @app.command()
@@ -138,7 +145,7 @@ def verify(json: Json = False) -> None:
 
 
 @app.command()
-def export(out: _Out = Path("audit-log")) -> None:
+def export(out: _Out = Path("audit-log"), json: Json = False) -> None:
     """Write the log as static files in the tlog-tiles layout.
 
     Example: mc log export --out audit-log
@@ -153,11 +160,14 @@ def export(out: _Out = Path("audit-log")) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             count += 1
-    print(f"{count} files in {out}")
+    if json:
+        print_json({"files": count, "out": out})
+    else:
+        print(f"{count} files in {out}")
 
 
 @app.command()
-def trust(out: _Out = Path("trust.json")) -> None:
+def trust(out: _Out = Path("trust.json"), json: Json = False) -> None:
     """Write the trust file that `mc verify` believes: the key history and the log's keys.
 
     Example: mc log trust --out trust.json
@@ -176,4 +186,7 @@ def trust(out: _Out = Path("trust.json")) -> None:
         records.append(KeyRecord(signer.key_id, signer.public_key_pem, context.clock.now()))
     logs = tuple(NoteKey.ecdsa(DEFAULT_ORIGIN, one.public_key_pem) for one in records if one.holder == SERVICE)
     out.write_bytes(Trust(in_order(records), logs).to_json())
-    print(f"{len(records)} keys in {out}")
+    if json:
+        print_json({"keys": len(records), "out": out})
+    else:
+        print(f"{len(records)} keys in {out}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -40,6 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+_COMPLETION = {"install_completion", "show_completion"}
+
+
 class LazyGroup(TyperGroup):
     """Imports `mc_pipelines.cli.<module>` only for the noun on the command line."""
 
@@ -66,6 +69,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=line, short_help=line)
         app: typer.Typer = importlib.import_module(f"mc_pipelines.cli.{module}").app
         command = typer.main.get_command(app)
+        # Completion is the root's: `mc --install-completion`.
+        command.params = [each for each in command.params if each.name not in _COMPLETION]
         command.name = cmd_name
         command.help = command.help or line
         return command
@@ -89,7 +94,9 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(default=False, help="Print the version.", callback=_print_version, is_eager=True),
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Global options."""
 

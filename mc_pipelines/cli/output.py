@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +16,8 @@ from uuid import UUID
 import typer
 
 from mc_pipelines.foundation.clock import rfc3339
+
+_WIDTH_OF_A_FILE = 200
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 """The `--json` option; every command that prints data takes it."""
@@ -32,7 +36,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    # Into a pipe or a file a table is as wide as it needs; on a terminal as wide as that is.
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE).print(table)
 
 
 def _encode(value: Any) -> Any:

@@ -10,14 +10,10 @@ import typer
 
 from mc_pipelines.cli.output import Json, print_json
 
-app = typer.Typer(
-    help="Publish a workflow execution from a manifest.",
-    invoke_without_command=True,
-    context_settings={"allow_interspersed_args": True},  # options may follow the manifest
-)
+app = typer.Typer(help="Publish a workflow execution from a manifest.")
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def publish(
     manifest: Annotated[
         Path | None, typer.Argument(help="A manifest in JSON, or - for standard input; docs/reference/manifest.md.")

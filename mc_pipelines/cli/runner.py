@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ def serve(
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve this process's latencies on loopback.", min=0, max=65_535)
     ] = None,
+    json: Json = False,
 ) -> None:
     """Run executions as they are published, until Ctrl-C; what runs then goes back to the queue.
 
@@ -47,10 +49,14 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         dispatcher = local_runner(context, lease=timedelta(seconds=lease), capacity=capacity)
-        print(f"{dispatcher.owner} serves the queue; Ctrl-C stops it", flush=True)
+        print(f"{dispatcher.owner} serves the queue; Ctrl-C stops it", file=sys.stderr, flush=True)
         return await service.serve(dispatcher, lambda: context.signer, stop)
 
-    print(f"{asyncio.run(run())} executions ended here")
+    ended = asyncio.run(run())
+    if json:
+        print_json({"ended": ended})
+    else:
+        print(f"{ended} executions ended here")
     context.database.dispose()
 
 
@@ -108,4 +114,4 @@ def _serve_metrics(port: int) -> None:
     if port:
         require_free_port("127.0.0.1", port, field="--metrics-port")
     server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
-    print(f"metrics  http://127.0.0.1:{server.server_port}/metrics", flush=True)
+    print(f"metrics  http://127.0.0.1:{server.server_port}/metrics", file=sys.stderr, flush=True)

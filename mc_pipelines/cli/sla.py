@@ -155,8 +155,8 @@ def record(source: Source, json: Json = False) -> None:
 
 @contracts.command()
 def assign(
-    tenant: str,
-    digest: str,
+    tenant: Annotated[str, typer.Argument(help="The tenant; `mc tenant ls`.")],
+    digest: Annotated[str, typer.Argument(help="The contract; `mc sla contracts ls`.")],
     first_day: Annotated[str, typer.Option("--from", help="First local day, such as 2026-01-19.")],
     last_day: Annotated[str | None, typer.Option("--until", help="Last local day; default: no end.")] = None,
     json: Json = False,
@@ -234,7 +234,7 @@ def rollup(json: Json = False) -> None:
 
 @app.command()
 def report(
-    tenant: str,
+    tenant: Annotated[str, typer.Argument(help="The tenant; `mc tenant ls`.")],
     period: Annotated[str, typer.Argument(help="2026-01, 2026-01-19 or 2026-01-19/2026-01-25.")],
     as_known_on: Annotated[str | None, typer.Option(help="Leave out what was recorded after this moment.")] = None,
     style: Annotated[Format, typer.Option("--format", help="text, json or html.")] = Format.TEXT,

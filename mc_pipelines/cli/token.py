@@ -9,10 +9,10 @@ import typer
 
 from mc_pipelines.cli.output import Json, print_json
 
-app = typer.Typer(help="Issue a bearer token of the local issuer.", invoke_without_command=True)
+app = typer.Typer(help="Issue a bearer token of the local issuer.")
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def token(
     subject: Annotated[str, typer.Option(help="The person's subject; see `mc people ls`.")],
     tenant: Annotated[list[str] | None, typer.Option(help="A tenant the bearer may act for; repeatable.")] = None,

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from json import dumps
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mc_pipelines.cli.output import Json
+
 if TYPE_CHECKING:
     from mc_pipelines.foundation.processes import Supervisor
 
-app = typer.Typer(help="Start database, Dagster UI and API on this machine.", invoke_without_command=True)
+app = typer.Typer(help="Start database, Dagster UI and API on this machine.")
 
 _START_SECONDS = 120
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def up(
     ui: Annotated[bool, typer.Option(help="Serve the Dagster UI and its daemon.")] = True,
     api: Annotated[bool, typer.Option(help="Serve the HTTP API.")] = True,
     runner: Annotated[bool, typer.Option(help="Serve the execution queue.")] = True,
+    json: Json = False,
 ) -> None:
     """Serve on loopback until Ctrl-C; then no process is left within 15 seconds.
 
@@ -50,22 +56,35 @@ def up(
     try:
         for name, command in _commands(variables["DAGSTER_HOME"], settings.ui_port, ui=ui, api=api, runner=runner):
             supervisor.start(name, command, variables)
+        addresses = {}
         if api:
             supervisor.wait_for_port(settings.api_host, settings.api_port, seconds=_START_SECONDS)
-            print(f"API         http://{settings.api_host}:{settings.api_port}/docs   (token: mc token --subject NAME)")
+            addresses["API"] = f"http://{settings.api_host}:{settings.api_port}/docs"
         if ui:
             supervisor.wait_for_port("127.0.0.1", settings.ui_port, seconds=_START_SECONDS)
-            print(f"Dagster UI  http://127.0.0.1:{settings.ui_port}/asset-groups")
-        print(f"logs        {supervisor.log_folder}")
-        print(f"up after {time.monotonic() - started:.1f} s; Ctrl-C stops all", flush=True)
+            addresses["Dagster UI"] = f"http://127.0.0.1:{settings.ui_port}/asset-groups"
+        _say_up(addresses, supervisor.log_folder, time.monotonic() - started, json=json)
         _wait_for_an_end(supervisor)
     except KeyboardInterrupt:
-        print("\nstopping", flush=True)
+        print("\nstopping", file=sys.stderr, flush=True)
     finally:
         supervisor.stop()
         context.database.dispose()
         if not embedded_before:
             embedded.stop(settings)
+
+
+def _say_up(addresses: dict[str, str], logs: Path, seconds: float, *, json: bool) -> None:
+    if json:
+        document = {"addresses": addresses, "logs": str(logs), "seconds": round(seconds, 1)}
+        print(dumps(document), flush=True)
+        return
+    for name, address in addresses.items():
+        print(f"{name:11} {address}")
+    if "API" in addresses:
+        print("token       mc token --subject omar   (whoever `mc people ls` lists)")
+    print(f"logs        {logs}")
+    print(f"up after {seconds:.1f} s; Ctrl-C stops all", flush=True)
 
 
 def _commands(dagster_home: str, ui_port: int, *, ui: bool, api: bool, runner: bool) -> Iterator[tuple[str, list[str]]]:
