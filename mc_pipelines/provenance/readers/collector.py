@@ -114,11 +114,33 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class RunEvents:
+    """What a document of lineage events leaves open about a run.
+
+    Attributes:
+        run: the execution.
+        completed: whether an event said so.
+        waiting: outputs that count once the run is known to have completed; empty where it is.
+    """
+
+    run: NodeId
+    completed: bool
+    waiting: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True)
 class Reading:
-    """A document as read: its claims, and the signed parts that verification has to judge."""
+    """A document as read.
+
+    Attributes:
+        claims: what it claims.
+        parts: the signed parts that verification has to judge.
+        runs: the runs of which its events tell.
+    """
 
     claims: Claims
     parts: tuple[SignedPart, ...]
+    runs: tuple[RunEvents, ...] = ()
 
 
 @dataclass
@@ -140,6 +162,7 @@ class Collector:
     low_value: bool = False
     verification: Verification = field(default_factory=Verification)
     parts: list[SignedPart] = field(default_factory=list)
+    runs: tuple[RunEvents, ...] = ()
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: dict[tuple[str, str, EdgeType], None] = field(default_factory=dict)
     aliases: dict[tuple[str, str], None] = field(default_factory=dict)
@@ -295,7 +318,7 @@ class Collector:
             version=self.version,
             low_value=self.low_value,
         )
-        return Reading(claims, tuple(self.parts))
+        return Reading(claims, tuple(self.parts), self.runs)
 
     def _verdict(self) -> Verification:
         if self.verification.reason:

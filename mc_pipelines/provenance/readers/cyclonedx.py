@@ -9,7 +9,6 @@ canonical purl, else inside the document only; purl and digest are claimed as al
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.provenance.identity import NodeId, execution_id
 from mc_pipelines.provenance.model import Kind, Verification, VerificationStatus
 from mc_pipelines.provenance.readers.collector import Collector
+from mc_pipelines.provenance.readers.containment import Containment
 from mc_pipelines.provenance.readers.parsing import decode
 
 VERSIONS = frozenset({"1.2", "1.3", "1.4", "1.5", "1.6", "1.7"})
@@ -141,8 +141,7 @@ class _Reader:
         self._collector = collector
         self._manifest = manifest
         self._by_reference: dict[str, NodeId] = {}
-        self._listed: list[NodeId] = []
-        self._children: defaultdict[str, list[str]] = defaultdict(list)
+        self._below = Containment(collector)
 
     def read(self) -> Kind | None:
         """Read everything; return the kind of the root."""
@@ -168,20 +167,20 @@ class _Reader:
             self._services(formula.services)
         self._dependencies()
         self._workflows()
-        self._contain(root if root is not None else self._manifest)
+        self._below.contain(root if root is not None else self._manifest)
         return None if root is None else collector.nodes[root].kind
 
     def _components(self, components: list[_Component] | None, parent: NodeId | None) -> None:
         """Name components and what is nested in them, without recursion: the nesting is the document's choice."""
         waiting = [(one, parent) for one in reversed(components or [])]
-        place = len(self._listed)
+        place = len(self._below.listed)
         while waiting:
             component, above = waiting.pop()
             place += 1
             node = self._component(component, Kind.PACKAGE, f"component {place}")
-            self._listed.append(node)
+            self._below.listed.append(node)
             if above is not None:
-                self._uses(above, node)
+                self._below.uses(above, node)
             if component.components:
                 waiting.extend((one, node) for one in reversed(component.components))
 
@@ -240,9 +239,9 @@ class _Reader:
             self._collector.node(node, Kind.PACKAGE, name, attributes={"type": "service"})
             if service.ref is not None:
                 self._by_reference.setdefault(service.ref, node)
-            self._listed.append(node)
+            self._below.listed.append(node)
             if above is not None:
-                self._uses(above, node)
+                self._below.uses(above, node)
             waiting.extend((one, node) for one in reversed(service.services or []))
 
     def _dependencies(self) -> None:
@@ -254,7 +253,7 @@ class _Reader:
                 continue
             source = self._resolve(dependency.ref)
             for target in targets:
-                self._uses(source, self._resolve(target))
+                self._below.uses(source, self._resolve(target))
         if provides:
             self._collector.remark("What components provide (implement) is not read as a dependency.")
 
@@ -286,28 +285,3 @@ class _Reader:
                 for flow in workflow.outputs or ():
                     if flow.resource is not None and flow.resource.ref:
                         self._collector.produces(execution, self._resolve(flow.resource.ref))
-
-    def _uses(self, source: NodeId, target: NodeId) -> None:
-        self._collector.uses(source, target)
-        self._children[source].append(target)
-
-    def _contain(self, top: NodeId) -> None:
-        """Let ``top`` use every component that nothing else makes reachable from it."""
-        reached: set[str] = {top}
-        waiting: list[str] = [top]
-        entered = {target for targets in self._children.values() for target in targets}
-        self._spread(waiting, reached)
-        for only_unentered in (True, False):
-            for node in self._listed:
-                if node not in reached and not (only_unentered and node in entered):
-                    self._collector.uses(top, node)
-                    reached.add(node)
-                    self._spread([node], reached)
-
-    def _spread(self, waiting: list[str], reached: set[str]) -> None:
-        children = self._children
-        while waiting:
-            for target in children.get(waiting.pop(), ()):
-                if target not in reached:
-                    reached.add(target)
-                    waiting.append(target)

@@ -9,7 +9,7 @@ from mc_pipelines.provenance.readers.parsing import MAXIMUM_DOCUMENT_BYTES, deco
 
 _MEND = (
     "give CycloneDX 1.2-1.7, SPDX 2.2-3.0, an in-toto statement, a DSSE envelope, a sigstore bundle or "
-    "OpenLineage events, in JSON"
+    "OpenLineage events, in JSON, or a Debian package index"
 )
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -19,8 +19,8 @@ _PACKED = {
     b"PK\x05\x06": "a ZIP archive",
     b"7z\xbc\xaf": "7z",
 }
+_TAG_VALUE = b"SPDXVersion:"
 _XZ = b"\xfd7zXZ\x00"
-DEBIAN_HEADER = b"package\tversion\tarchitecture"
 _Present = msgspec.Raw | msgspec.UnsetType
 
 
@@ -80,6 +80,8 @@ def check_bytes(content: bytes) -> None:
             raise InputError(f"The document is packed with {packing}", field="document", mend="unpack it first")
     if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise InputError("XML documents are not read", field="document", mend="convert it to the JSON form")
+    if content.startswith(_TAG_VALUE):
+        raise InputError("SPDX in tag-value form is not read", field="document", mend="convert it to the JSON form")
 
 
 def is_xz(content: bytes) -> bool:

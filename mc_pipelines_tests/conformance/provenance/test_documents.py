@@ -14,17 +14,6 @@ from mc_pipelines.provenance.model import Claims, EdgeType, Kind
 from mc_pipelines.provenance.readers import read_document, read_parts
 
 
-@pytest.fixture(scope="session")
-def provenance(data_dir: Path) -> Path:
-    return data_dir / "provenance"
-
-
-@pytest.fixture(scope="session")
-def expected(provenance: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((provenance / "expected.json").read_bytes())
-    return found
-
-
 def components_of(document: dict[str, Any]) -> list[dict[str, Any]]:
     root = document.get("metadata", {}).get("component")
     waiting = ([root] if root else []) + list(document.get("components", []))

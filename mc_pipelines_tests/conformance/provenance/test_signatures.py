@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,6 @@ ACTIONS = "https://token.actions.githubusercontent.com"
 # Accepted by the suite; sigstore-python does not support this kind of log entry (intoto 0.0.2). We say that the
 # signature is intact and that the time of signing is not proved; we do not call it verified.
 UNSUPPORTED = {"intoto-with-custom-trust-root"}
-
-
-@pytest.fixture(scope="session")
-def provenance(data_dir: Path) -> Path:
-    return data_dir / "provenance"
-
-
-@pytest.fixture(scope="session")
-def expected(provenance: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((provenance / "expected-signatures.json").read_bytes())
-    return found
 
 
 def text(path: Path, default: str) -> str:
@@ -62,9 +50,9 @@ def conformance_claims(case: Path) -> Claims | None:
         return None
 
 
-def test_sigstore_conformance(provenance: Path, expected: dict[str, Any]) -> None:
+def test_sigstore_conformance(provenance: Path, expected_signatures: dict[str, Any]) -> None:
     cases = [path for path in sorted((provenance / "sigstore-conformance").iterdir()) if path.is_dir()]
-    assert {case.name for case in cases} == set(expected["sigstore_conformance"])
+    assert {case.name for case in cases} == set(expected_signatures["sigstore_conformance"])
     wrong = {}
     for case in cases:
         claims = conformance_claims(case)
@@ -80,10 +68,10 @@ def test_sigstore_conformance(provenance: Path, expected: dict[str, Any]) -> Non
     assert wrong == {}
 
 
-def test_real_bundles(provenance: Path, expected: dict[str, Any]) -> None:
+def test_real_bundles(provenance: Path, expected_signatures: dict[str, Any]) -> None:
     """The signature against the embedded certificate, and never more than that proves."""
     seen = 0
-    for name, fact in expected["bundles"].items():
+    for name, fact in expected_signatures["bundles"].items():
         path, _, index = name.partition("#")
         part = read_parts((provenance / path).read_bytes(), path).parts[int(index or 0)]
         verdict = judge_part(part, TrustRoots())
@@ -113,12 +101,12 @@ def gcb_keys(provenance: Path) -> TrustRoots:
     return TrustRoots(keys=tuple(keys))
 
 
-def test_cloud_build(provenance: Path, expected: dict[str, Any]) -> None:
+def test_cloud_build(provenance: Path, expected_signatures: dict[str, Any]) -> None:
     roots = gcb_keys(provenance)
     documents = {str(path.relative_to(provenance)): path for path in (provenance / "gcb").glob("v*/*.json")}
-    assert documents.keys() == expected["gcb"].keys()
+    assert documents.keys() == expected_signatures["gcb"].keys()
     for name, path in documents.items():
-        facts = expected["gcb"][name]
+        facts = expected_signatures["gcb"][name]
         if facts == "not JSON":
             with pytest.raises(InputError):
                 read_parts(path.read_bytes(), name)
@@ -141,9 +129,9 @@ def test_cloud_build(provenance: Path, expected: dict[str, Any]) -> None:
         assert (claims.verification.status is S.VERIFIED) == (held_all and "mismatch" not in name), name
 
 
-def test_verification_summary(provenance: Path, expected: dict[str, Any]) -> None:
+def test_verification_summary(provenance: Path, expected_signatures: dict[str, Any]) -> None:
     key = (provenance / "vsa" / "vsa_signing_public_key.pem").read_bytes()
-    for name, form in expected["vsa"].items():
+    for name, form in expected_signatures["vsa"].items():
         content = (provenance / name).read_bytes()
         how = {"p1363": Scheme.DSSE_PAE_RAW, "der": Scheme.DSSE_PAE}[form]
         trusted = functools.partial(TrustedKey, "verifier", key, builders=("https://bcid.corp.google.com/verifier/*",))
