@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mc_pipelines.keys.store import EncryptedObjectStore
     from mc_pipelines.provenance.request import CursorKey
     from mc_pipelines.provenance.store import GraphStore
+    from mc_pipelines.provenance.trust_roots import TrustRoots
     from mc_pipelines.runner.dispatcher import Dispatcher
     from mc_pipelines.runner.estimates import Estimator
     from mc_pipelines.runner.policies import PackSource
@@ -115,6 +116,29 @@ class Context:
         from mc_pipelines.keys.signers import active_signer
 
         return active_signer(self.database, self.keyring)
+
+
+def provenance_trust(context: Context) -> TrustRoots:
+    """Return what verification at ingest believes now: our own key history, and whom the trust file names.
+
+    Raises:
+        InputError: the trust file is not one; see :mod:`mc_pipelines.provenance.trust_file`.
+    """
+    from dataclasses import replace
+
+    from mc_pipelines.attest.key_history import KeyRecord, in_order, load_history
+    from mc_pipelines.attest.trust import Trust
+    from mc_pipelines.provenance.trust_file import load_trust_file
+    from mc_pipelines.provenance.trust_roots import TrustRoots
+
+    path = context.settings.provenance_trust
+    others = TrustRoots() if path is None else load_trust_file(path)
+    signer = context.signer
+    with context.database.begin() as connection:
+        records = list(load_history(connection))
+    if signer.key_id not in {one.key_id for one in records}:
+        records.append(KeyRecord(signer.key_id, signer.public_key_pem, context.clock.now()))
+    return replace(others, own=Trust(in_order(records)))
 
 
 def signed_receipts(context: Context) -> Iterator[tuple[str, bytes]]:

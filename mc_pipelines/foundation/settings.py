@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     signing_key_url: SecretStr | None = Field(None, description="key of a key service that signs; unset: a local key")
     keyring_passphrase: SecretStr | None = Field(None, description="seals the local keyring; unset: mode 0600 alone")
     policy_dir: Path | None = Field(None, description="folder of Rego packs; unset: the packs carried in the package")
+    provenance_trust: Path | None = Field(None, description="whose signatures ingest believes; unset: ours alone")
     opa_url: str | None = Field(None, description="an OPA server; unset: regorus in process (local profile only)")
     api_host: str = Field("127.0.0.1", description="address the HTTP API binds")
     api_port: int = Field(8080, description="port of the HTTP API", ge=0, le=65535)

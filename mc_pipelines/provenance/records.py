@@ -167,5 +167,16 @@ pointers = Table(
     comment="The current generation of each tenant; moved by compare-and-set, forward only.",
 )
 
-SECURED = (documents, claims, nodes, aliases, closures, tombstones, roots)
+run_events = Table(
+    "provenance_run_events",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("run", Text, primary_key=True, comment="id of the execution"),
+    Column("document", Text, primary_key=True, comment="digest of the document of lineage events"),
+    Column("completed", Boolean, nullable=False, comment="whether it says that the run completed"),
+    Column("waiting", JSONB, nullable=False, comment="outputs that count once any document says so"),
+    comment="What lineage events leave open about runs; see mc_pipelines.provenance.run_events.",
+)
+
+SECURED = (documents, claims, nodes, aliases, closures, tombstones, roots, run_events)
 """Tables under row-level security: what they hold is a tenant's own."""

@@ -8,8 +8,6 @@ from mc_pipelines.defs.partitions import retries
 from mc_pipelines.defs.resources import Maestro
 from mc_pipelines.defs.tables import outcome, table
 
-_AT_ONCE = 500
-
 
 @dg.asset(
     group_name="provenance",
@@ -23,18 +21,18 @@ def provenance_edges(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Ingest every receipt that the log does not know yet."""
     from collections import Counter
 
-    from mc_pipelines.composition import receipts_by_tenant
-    from mc_pipelines.provenance.edge_log import ingest_many
-    from mc_pipelines.provenance.readers import read_document
+    from mc_pipelines.composition import provenance_trust, receipts_by_tenant
+    from mc_pipelines.provenance.ingest import Document, ingest_documents
 
     context = maestro.open()
-    counted: Counter[str] = Counter()
+    roots = provenance_trust(context)
+    counted: Counter[tuple[str, str]] = Counter()
     for tenant, receipts in receipts_by_tenant(context):
-        for start in range(0, len(receipts), _AT_ONCE):
-            batch = [read_document(content, path) for path, content in receipts[start : start + _AT_ONCE]]
-            results = ingest_many(context.database, tenant, batch, clock=context.clock)
-            counted.update(one.status for one in results)
-    return dg.MaterializeResult(metadata={"receipts": table(("status", "receipts"), sorted(counted.items()))})
+        documents = (Document(path, content) for path, content in receipts)
+        results = ingest_documents(context.database, tenant, documents, roots, clock=context.clock)
+        counted.update((one.status, one.verification) for one in results)
+    rows = [(*key, number) for key, number in sorted(counted.items())]
+    return dg.MaterializeResult(metadata={"receipts": table(("status", "verdict", "receipts"), rows)})
 
 
 @dg.asset(

@@ -63,6 +63,11 @@ create table provenance_roots (
     constraint pk_provenance_roots primary key (tenant, node, reason),
     constraint ck_provenance_roots_reason check (reason in ('live', 'hold'))
 );
+create table provenance_run_events (
+    tenant text not null, run text not null, document text not null, completed boolean not null,
+    waiting jsonb not null,
+    constraint pk_provenance_run_events primary key (tenant, run, document)
+);
 create table provenance_generations (
     tenant text not null, generation text not null, seq bigint not null, path text not null,
     nodes bigint not null, edges bigint not null, bytes bigint not null, built_at timestamptz not null,
@@ -105,6 +110,7 @@ _GRANTS = {
     "provenance_closures": ("select", "insert", "delete"),
     "provenance_tombstones": ("select", "insert", "delete"),
     "provenance_roots": ("select", "insert", "update", "delete"),
+    "provenance_run_events": ("select", "insert", "delete"),
     "provenance_generations": ("select", "insert", "delete"),
     "provenance_pointers": ("select", "insert", "update", "delete"),
 }
@@ -116,6 +122,7 @@ _SECURED = (
     "provenance_closures",
     "provenance_tombstones",
     "provenance_roots",
+    "provenance_run_events",
 )
 
 
