@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mc_pipelines.provenance.request import CursorKey
     from mc_pipelines.provenance.store import GraphStore
     from mc_pipelines.provenance.trust_roots import TrustRoots
+    from mc_pipelines.provenance.verification import VerdictCache
     from mc_pipelines.runner.dispatcher import Dispatcher
     from mc_pipelines.runner.estimates import Estimator
     from mc_pipelines.runner.policies import PackSource
@@ -67,6 +68,13 @@ class Context:
         from mc_pipelines.provenance.store import GraphStore
 
         return GraphStore(self.database, self.generations_folder, self.clock)
+
+    @cached_property
+    def verdicts(self) -> VerdictCache:
+        """Verdicts on signatures, by content and by what was believed."""
+        from mc_pipelines.provenance.verification import VerdictCache
+
+        return VerdictCache()
 
     @cached_property
     def graph_policy(self) -> tuple[PolicyEngine, Digest]:
@@ -126,19 +134,15 @@ def provenance_trust(context: Context) -> TrustRoots:
     """
     from dataclasses import replace
 
-    from mc_pipelines.attest.key_history import KeyRecord, in_order, load_history
+    from mc_pipelines.attest.key_history import in_order, load_history
     from mc_pipelines.attest.trust import Trust
     from mc_pipelines.provenance.trust_file import load_trust_file
     from mc_pipelines.provenance.trust_roots import TrustRoots
 
     path = context.settings.provenance_trust
     others = TrustRoots() if path is None else load_trust_file(path)
-    signer = context.signer
     with context.database.begin() as connection:
-        records = list(load_history(connection))
-    if signer.key_id not in {one.key_id for one in records}:
-        records.append(KeyRecord(signer.key_id, signer.public_key_pem, context.clock.now()))
-    return replace(others, own=Trust(in_order(records)))
+        return replace(others, own=Trust(in_order(list(load_history(connection)))))
 
 
 def signed_receipts(context: Context) -> Iterator[tuple[str, bytes]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
+from mc_pipelines.api.limits import MAXIMUM_BYTES
 from mc_pipelines.api.problems import MalformedRequestError, MediaTypeError
 from mc_pipelines.foundation.canonical import parse_json
 from mc_pipelines.foundation.errors import InputError
@@ -40,7 +42,7 @@ async def read_strictly(request: Request) -> Request:
     """
     if request.method not in _METHODS:
         return request
-    content = await request.body()
+    content = _unpacked(await request.body(), request.headers.get("content-encoding", "identity"))
     if not content:
         return request
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -58,6 +60,31 @@ async def read_strictly(request: Request) -> Request:
     except InputError as error:
         raise MalformedRequestError(error.detail, field="body", mend="send one JSON value, each member once") from error
     return strict
+
+
+def _unpacked(content: bytes, encoding: str) -> bytes:
+    """Return a body without its gzip coding; what it unpacks to is bounded as a plain body is.
+
+    Raises:
+        MediaTypeError: another coding.
+        MalformedRequestError: cut off, damaged, or more than a body may be.
+    """
+    if encoding.lower() in {"identity", ""} or not content:
+        return content
+    if encoding.lower() != "gzip":
+        raise MediaTypeError(
+            "The body is read plain or as gzip", field="Content-Encoding", value=encoding, mend="send it plain"
+        )
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        found = unpacker.decompress(content, MAXIMUM_BYTES + 1)
+    except zlib.error as error:
+        raise MalformedRequestError("The body is not gzip", field="body", mend="send it plain") from error
+    if len(found) > MAXIMUM_BYTES or not unpacker.eof or unpacker.unused_data:
+        raise MalformedRequestError(
+            f"The gzip body is cut off, or unpacks to more than {MAXIMUM_BYTES} bytes", field="body", mend="send less"
+        )
+    return found
 
 
 def _is_json(media_type: str) -> bool:

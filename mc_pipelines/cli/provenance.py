@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
+from mc_pipelines.cli.provenance_ingest import ingest, root, watch_dagster
 
 app = typer.Typer(help="Ingest documents and query the graph.", no_args_is_help=True)
 Tenant = Annotated[str, typer.Option(help="Whose graph.")]
 
 
-@app.command()
-def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them.")],
-    tenant: Tenant,
-    json: Json = False,
-) -> None:
-    """Record what documents claim, each whole or not at all; one that is known changes nothing.
-
-    Reads CycloneDX, in-toto, SLSA, DSSE and sigstore bundles. Exit code 1 if any document is refused.
-
-    Example: mc provenance ingest sbom.json attestations/ --tenant acme
-    """
-    from mc_pipelines.cli.context import open_context
-    from mc_pipelines.foundation.errors import InputError
-    from mc_pipelines.foundation.ids import TenantId, parse_name
-    from mc_pipelines.provenance.edge_log import ingest_claims
-    from mc_pipelines.provenance.readers import read_document
-
-    whose = TenantId(parse_name(tenant, field="--tenant"))
-    context = open_context()
-    rows = []
-    for path in _files(paths):
-        try:
-            claims = read_document(path.read_bytes(), path.name)
-            found = ingest_claims(context.database, whose, claims, clock=context.clock)
-        except (InputError, OSError) as error:
-            rows.append({"document": str(path), "status": "refused", "reason": str(error), "nodes": 0, "edges": 0})
-            continue
-        rows.append(
-            {
-                "document": str(path),
-                "status": found.status,
-                "reason": found.reason,
-                "nodes": found.nodes,
-                "edges": found.edges,
-            }
-        )
-    if json:
-        print_json(rows)
-    else:
-        columns = ("document", "status", "nodes", "edges", "reason")
-        print_table(columns, ([row[column] for column in columns] for row in rows))
-    raise typer.Exit(int(any(row["status"] == "refused" for row in rows)))
+app.command()(ingest)
+app.command("watch-dagster")(watch_dagster)
+app.command()(root)
 
 
 @app.command()
@@ -113,11 +72,3 @@ def build(json: Json = False) -> None:
         print_json(rows)
     else:
         print_table(("tenant", "generation", "nodes", "edges"), (tuple(row.values()) for row in rows))
-
-
-def _files(paths: list[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.is_file())
-        else:
-            yield path

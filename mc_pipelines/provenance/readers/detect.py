@@ -40,6 +40,7 @@ class Probe(msgspec.Struct, gc=False):
     attestation_bundles: _Present = msgspec.field(default=msgspec.UNSET)
     attestations: _Present = msgspec.field(default=msgspec.UNSET)
     provenance_summary: _Present = msgspec.field(default=msgspec.UNSET)
+    dagster_event: _Present = msgspec.field(default=msgspec.UNSET, name="dagsterEvent")
     event_time: _Present = msgspec.field(default=msgspec.UNSET, name="eventTime")
     event_type: _Present = msgspec.field(default=msgspec.UNSET, name="eventType")
 
@@ -55,6 +56,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("attestation_bundles", "pep740-provenance"),
     ("attestations", "npm"),
     ("provenance_summary", "gcb"),
+    ("dagster_event", "dagster"),
     ("event_time", "openlineage"),
     ("event_type", "openlineage"),
 )

@@ -8,6 +8,7 @@ from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.provenance.identity import NodeId
 from mc_pipelines.provenance.readers.collector import Collector, Reading
 from mc_pipelines.provenance.readers.cyclonedx import read_cyclonedx
+from mc_pipelines.provenance.readers.dagster_event import read_materialization
 from mc_pipelines.provenance.readers.debian import is_index, read_index, unpack_xz
 from mc_pipelines.provenance.readers.detect import check_bytes, is_xz, kind_of
 from mc_pipelines.provenance.readers.envelope import read_bundle, read_envelope, read_statement
@@ -88,6 +89,7 @@ _LINE_READERS: dict[str, _Reader] = {
 _READERS: dict[str, _Reader] = {
     **_LINE_READERS,
     "array": read_events,
+    "dagster": read_materialization,
     "cyclonedx": _read_cyclonedx,
     "openlineage": read_event,
     "spdx-2": _read_spdx2,

@@ -1,0 +1,87 @@
+"""Watching a Dagster instance: a process that imports Dagster writes its log down, this one records what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mc_pipelines.composition import Context
+from mc_pipelines.foundation.errors import UnavailableError
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.edge_log import IngestResult
+from mc_pipelines.provenance.ingest import Document, ingest_documents
+from mc_pipelines.provenance.trust_roots import TrustRoots
+
+
+def watch(
+    context: Context, tenant: TenantId, instance: Path, issuer: str, *, poll: float | None
+) -> Iterator[list[IngestResult]]:
+    """Record what an instance materialised; yield the results of each batch once its position is kept.
+
+    Args:
+        context: what to work with.
+        tenant: whose graph.
+        instance: its DAGSTER_HOME.
+        issuer: what to call it.
+        poll: seconds between looks; None: one look.
+
+    Raises:
+        UnavailableError: the instance cannot be read.
+    """
+    kept = _positions_file(context, tenant, instance, issuer)
+    command = [sys.executable, "-m", "mc_pipelines.dagster_ext.event_log", "--issuer", issuer]
+    if poll is not None:
+        command += ["--poll", str(poll)]
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"DAGSTER_HOME": str(instance)},
+    )
+    try:
+        _give(process, kept.read_bytes() if kept.is_file() else b"{}")
+        yield from _record(context, tenant, process.stdout or (), kept)
+        if process.wait() != 0:
+            raise UnavailableError("The Dagster instance cannot be read", field="instance", value=str(instance))
+    except KeyboardInterrupt:
+        return
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _give(process: subprocess.Popen[bytes], positions: bytes) -> None:
+    if process.stdin is not None:
+        process.stdin.write(positions)
+        process.stdin.close()
+        process.stdin = None
+
+
+def _record(context: Context, tenant: TenantId, lines: Iterable[bytes], kept: Path) -> Iterator[list[IngestResult]]:
+    waiting: list[Document] = []
+    for line in lines:
+        content = line.rstrip(b"\n")
+        if not content.startswith(b'{"positions":'):
+            waiting.append(Document("dagster event", content))
+            continue
+        results = list(ingest_documents(context.database, tenant, waiting, TrustRoots(), clock=context.clock))
+        waiting = []
+        _keep(kept, json.dumps(json.loads(content)["positions"]).encode())
+        yield results
+
+
+def _positions_file(context: Context, tenant: TenantId, instance: Path, issuer: str) -> Path:
+    name = hashlib.sha256("\0".join((tenant, str(instance), issuer)).encode()).hexdigest()[:32]
+    return context.settings.home_path / "watch" / f"{name}.json"
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".new")
+    partial.write_bytes(content)
+    partial.replace(path)
