@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mc_pipelines.foundation.errors import UnavailableError
+from mc_pipelines.foundation.processes import last_lines
 
 
 class ControlPlane:
@@ -17,15 +20,19 @@ class ControlPlane:
 
     Args:
         environment: DAGSTER_HOME, MC_DATABASE_URL and the rest, as `mc up` gives them to its children.
+        log: gets what Dagster writes about the runs; a pipe that nobody reads would fill and stop them.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._errors = log.open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mc_pipelines.dagster_ext.materialize", "-"],
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
         )
 
@@ -50,6 +57,8 @@ class ControlPlane:
                     self._raise(step, reports)
                 return reports
             reports.append(report)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)  # its output has ended, so it is about to
         self._raise(step, reports)
         return reports
 
@@ -57,13 +66,12 @@ class ControlPlane:
         failures = [each for report in reports for each in report.get("failures", ())]
         unmet = [name for report in reports for name, passed in report.get("checks", {}).items() if not passed]
         if not failures and not unmet and self._process.poll() not in {None, 0}:
-            assert self._process.stderr is not None  # noqa: S101
-            failures = self._process.stderr.read().strip().splitlines()[-1:]
+            failures = [last_lines(self._log, 1)]
         raise UnavailableError(
             f"A run of the control plane failed: {'; '.join(failures + unmet) or 'see the Dagster UI'}",
             field="step",
             value=step,
-            mend="`mc up` shows the run; `mc demo` again goes on from here",
+            mend=f"`mc up` shows the run and {self._log} has its log; `mc demo` again goes on from here",
         )
 
     def __enter__(self) -> Self:
@@ -74,7 +82,7 @@ class ControlPlane:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the process."""
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
                 stream.close()
         try:

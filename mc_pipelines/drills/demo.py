@@ -69,7 +69,8 @@ class Demo:
 
     def run(self) -> Made:
         """Run every step; see the module."""
-        with ControlPlane(self.environment) as control:
+        log = self.context.settings.home_path / "logs" / "control-plane.log"
+        with ControlPlane(self.environment, log) as control:
             people = self._people()
             self._facts()
             self._contracts()
@@ -243,10 +244,7 @@ class Demo:
     def _run(self, control: ControlPlane, name: str, step: str) -> None:
         reports = control.run(step)
         for report in reports:
-            checks = report.get("checks", {})
-            passed = sum(checks.values())
-            text = f"run {report['run_id'][:8]} in Dagster, {report['seconds']} s" if "run_id" in report else "no news"
-            self._say(name, text + (f", {passed} of {len(checks)} checks passed" if checks else ""), changed=False)
+            self._say(name, _run_in_words(report), changed=False)
 
     def _sign(self, people: dict[str, DemoPerson]) -> int:
         """Let the maker and the checker sign the first drafts, each on "their" side; return how many were signed."""
@@ -283,6 +281,16 @@ class Demo:
     def _say(self, name: str, text: str, *, changed: bool) -> None:
         self.made.changed = self.made.changed or changed
         self.tell(name, text, changed)
+
+
+def _run_in_words(report: dict[str, Any]) -> str:
+    if "run_id" not in report:
+        return f"nothing to do: {report['reason']}"
+    checks: dict[str, bool] = report["checks"]
+    warned = [name.partition(":")[2] for name, passed in checks.items() if not passed]  # what blocks ends the demo
+    found = f", {sum(checks.values())} of {len(checks)} checks passed" if checks else ""
+    warns = f"; for a person to look at: {', '.join(warned)}" if warned else ""
+    return f"Dagster run {report['run_id'][:8]}, {report['seconds']} s{found}{warns}"
 
 
 def demo_traces(given: Path | None, data_dir: Path) -> tuple[Path, ...]:
