@@ -8,7 +8,7 @@ too mighty, a schema that is older or newer than the code.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from mc_pipelines.foundation.clock import Clock, SystemClock
 from mc_pipelines.foundation.database import Database, normalise_url
 from mc_pipelines.foundation.embedded import ensure_running
-from mc_pipelines.foundation.errors import ConfigurationError
+from mc_pipelines.foundation.errors import ConfigurationError, MaestroError
 from mc_pipelines.foundation.ids import Digest, TenantId
+from mc_pipelines.foundation.logs import get_logger
 from mc_pipelines.foundation.object_store import ObjectStore, open_object_store
 from mc_pipelines.foundation.profile import refuse_local_defaults
 from mc_pipelines.foundation.server import look, refuse_old, refuse_unsuitable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from mc_pipelines.attest.signer import Signer
     from mc_pipelines.decision.engine import PolicyEngine
+    from mc_pipelines.decision.packs import Pack
     from mc_pipelines.keys.provider import KeyProvider
     from mc_pipelines.keys.store import EncryptedObjectStore
     from mc_pipelines.provenance.request import CursorKey
@@ -165,28 +167,47 @@ def receipts_by_tenant(context: Context) -> Iterator[tuple[TenantId, list[tuple[
 
 
 def placement_packs(context: Context) -> PackSource:
-    """Return what names the placement pack in force for a tenant: the policy pointer's revision, else the shipped one.
+    """Return what names the placement policy of a tenant: the policy pointer's revisions, else the shipped pack.
 
     The pointer is read for every batch, so a move or a rollback decides from the next execution on; packs are kept.
+    A bundle is believed only if a key of the service signed it.
     """
-    from mc_pipelines.decision.packs import Pack, loaded
+    from mc_pipelines.attest.key_history import service_keys
+    from mc_pipelines.decision.packs import loaded
     from mc_pipelines.policy.bundles import load_bundle
-    from mc_pipelines.policy.pointers import get_pointer
-    from mc_pipelines.runner.policies import PACK
+    from mc_pipelines.policy.pointers import pointer_of
+    from mc_pipelines.runner.policies import PACK, InForce
 
     shipped = loaded(PACK)
     known: dict[Digest, Pack] = {shipped.revision: shipped}
 
-    def source(connection: Connection, tenant: TenantId) -> Pack:
-        pointer = get_pointer(connection, PACK)
-        if pointer is None:
-            return shipped
-        revision = pointer.revision_for(tenant)
+    def pack(connection: Connection, revision: Digest) -> Pack:
         if revision not in known:
-            known[revision] = load_bundle(context.object_store, PACK, revision)
+            trusted = service_keys(connection)
+            known[revision] = load_bundle(context.object_store, PACK, revision, trusted=trusted)
         return known[revision]
 
+    def source(connection: Connection, tenant: TenantId) -> InForce:
+        pointer = pointer_of(connection, PACK, tenant)
+        if pointer is None:
+            return InForce(shipped)
+        decides = pack(connection, pointer.revision_for(tenant))
+        return InForce(decides, _warning_pack(pack, connection, pointer.warning_for(tenant)), version=pointer.version)
+
     return source
+
+
+def _warning_pack(
+    pack: Callable[[Connection, Digest], Pack], connection: Connection, revision: Digest | None
+) -> Pack | None:
+    """Return the pack that only warns; one that cannot be loaded warns nobody and hinders nothing."""
+    if revision is None:
+        return None
+    try:
+        return pack(connection, revision)
+    except MaestroError as error:
+        get_logger(__name__).warning("policy.warning-pack-unreadable", revision=revision, error=str(error))
+        return None
 
 
 def local_runner(context: Context, **options: Any) -> Dispatcher:

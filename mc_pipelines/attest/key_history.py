@@ -115,6 +115,15 @@ def key_at(history: Iterable[KeyRecord], key_id: str, moment: datetime) -> KeyRe
     return record
 
 
+def service_keys(connection: Connection) -> dict[KeyId, bytes]:
+    """Return the product's own keys (PEM) whose signatures count without a trusted time: active and retired ones."""
+    return {
+        one.key_id: one.public_key_pem
+        for one in load_history(connection)
+        if one.holder == SERVICE and one.status in {KeyStatus.ACTIVE, KeyStatus.RETIRED}
+    }
+
+
 def next_record(current: KeyRecord, status: KeyStatus, at: datetime) -> KeyRecord:
     """Return the record after a change of status at a moment.
 

@@ -198,6 +198,19 @@ def der_from_raw(signature: bytes) -> bytes:
     return encode_dss_signature(r, s)
 
 
+def raw_from_der(signature: bytes) -> bytes:
+    """Return the raw ``r || s`` form of a DER P-256 signature, as JOSE wants it (RFC 7518 section 3.4).
+
+    Raises:
+        InputError: the signature is not a DER ECDSA signature.
+    """
+    try:
+        r, s = decode_dss_signature(signature)
+        return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
+    except (ValueError, OverflowError) as error:
+        raise InputError("Not a DER P-256 signature", field="signature") from error
+
+
 def _checked(key: object) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise InputError("Not an elliptic curve key", field="public key", mend=_MEND_KEY)

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
+from mc_pipelines.cli.signing import Key, Who, open_signer, signing_person
 
 if TYPE_CHECKING:
-    from mc_pipelines.attest.signer import Signer
-    from mc_pipelines.foundation.tenants import Person
     from mc_pipelines.sla.draft_store import Draft
 
 app = typer.Typer(help="Drafts, approvals and signed credit notes.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A draft's id (its beginning is enough) or a note's number.")]
-Who = Annotated[str, typer.Option("--as", help="Your person id; `mc people ls` shows it.")]
 
 
 def _draft_row(draft: Draft) -> dict[str, Any]:
@@ -32,29 +30,6 @@ def _draft_row(draft: Draft) -> dict[str, Any]:
         "signatures": f"{len(draft.signatures)} of {draft.signatures_needed}",
         "expires": draft.expires_at,
     }
-
-
-def _person(connection: Any, name: str) -> Person:
-    from mc_pipelines.foundation.ids import parse_uuid
-    from mc_pipelines.foundation.tenants import get_person
-
-    return get_person(connection, parse_uuid(name, field="--as"))
-
-
-def _signer(uri: str) -> Signer:
-    import os
-
-    from mc_pipelines.attest.signer import LocalSigner
-    from mc_pipelines.foundation.errors import InputError
-
-    scheme, _, rest = uri.partition(":")
-    path = Path(rest.removeprefix("//")) if scheme == "file" else Path(uri)
-    if not path.is_file():
-        raise InputError(
-            "Not a key that can be opened here", field="--key", value=uri, mend="write file:PATH of a PEM private key"
-        )
-    password = os.environ.get("MC_KEY_PASSWORD")
-    return LocalSigner.from_pem(path.read_bytes(), password=None if password is None else password.encode())
 
 
 @app.command("ls")
@@ -156,7 +131,7 @@ def draft(tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] 
 def approve(
     name: Name,
     person: Who,
-    key: Annotated[str, typer.Option(help="Your private key, file:PATH of a PEM file; it never leaves this machine.")],
+    key: Key,
     json: Json = False,
 ) -> None:
     """Sign a draft with your own key; the first signature is the maker's, the next a checker's.
@@ -169,10 +144,10 @@ def approve(
     from mc_pipelines.sla.issue import complete
     from mc_pipelines.sla.review import approve as add_signature
 
-    signer = _signer(key)
+    signer = open_signer(key)
     context = open_context()
     with context.database.begin() as connection:
-        found, who = get_draft(connection, name), _person(connection, person)
+        found, who = get_draft(connection, name), signing_person(connection, person)
     envelope = sign(found.payload, IN_TOTO_PAYLOAD_TYPE, [signer])
     found = add_signature(context.database, context.clock, found.draft_id, who, envelope)
     issued = complete(context.database, context.clock, found.draft_id)
@@ -201,7 +176,7 @@ def reject(
 
     context = open_context()
     with context.database.begin() as connection:
-        who = _person(connection, person)
+        who = signing_person(connection, person)
     found = end(context.database, context.clock, name, who, reason)
     print_json(_draft_row(found)) if json else print(f"{found.draft_id[:12]} is rejected")
 

@@ -198,18 +198,23 @@ def _document(path: Path) -> Any:
 @app.command()
 def rollback(
     name: Annotated[str, typer.Argument(help="Pack.")],
+    reason: Annotated[str, typer.Option(help="Why; goes into the audit log.")],
+    by: Annotated[
+        str, typer.Option(help="Who does it; goes into the audit log, so an id and not a name.")
+    ] = "operator",
+    cohort: Annotated[str, typer.Option(help="`all`, or the tenant whose pointer moves.")] = "all",
     json: Json = False,
 ) -> None:
-    """Put a pack's last known good revision back, at once, for everybody.
+    """Put a pack's last known good revision back, at once, for everybody; two people signed that once already.
 
-    Example: mc policy rollback placement
+    Example: mc policy rollback placement --reason "the new rule denies nightly jobs"
     """
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.policy.controller import roll_back_pack
 
     context = open_context()
     with context.database.begin() as connection:
-        pointer = roll_back_pack(connection, name, by="operator", now=context.clock.now())
+        pointer = roll_back_pack(connection, name, by=by, reason=reason, now=context.clock.now(), cohort=cohort)
     if json:
         print_json(asdict(pointer))
     else:

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
+from mc_pipelines.cli.signing import Key, Who, open_signer, signing_person
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mc_pipelines.composition import Context
+    from mc_pipelines.decision.packs import Pack
     from mc_pipelines.policy.rollout import Rollout
 
 app = typer.Typer(help="Rollouts: simulate, warn, enforce, abort.", no_args_is_help=True)
@@ -53,48 +58,128 @@ def _print(rollout: Rollout, *, json: bool) -> None:
 def start(
     pack: Annotated[str, typer.Argument(help="Pack whose policy changes.")],
     challenger: Annotated[Path, typer.Option(help="Folder of the new revision, named like the pack.")],
+    person: Who,
+    key: Key,
     declare: Annotated[
         list[str] | None, typer.Option(help="Deny rule that may stop denying, as RULE or RULE:TENANT; repeatable.")
     ] = None,
-    by: By = "operator",
+    cohort: Annotated[str, typer.Option(help="`all`, or one tenant, whose policy then has a pointer of its own.")] = (
+        "all"
+    ),
     json: Json = False,
 ) -> None:
-    """Begin in simulate, if the guard lets the new revision through; the packs' bundles are stored first.
+    """Begin in simulate, if the guard lets the new revision through; your signature goes with it.
 
-    Example: mc rollout start placement --challenger ../next/policy/placement --declare region
+    The packs' bundles are stored first, signed by the service. Enforcing takes a second person: `mc rollout approve`.
+
+    Example: mc rollout start placement --challenger ../next/policy/placement --as 0197... --key file:~/olga.pem
     """
+    from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.decision.packs import load_pack, read_pack
-    from mc_pipelines.policy.bundles import build_bundle, store_bundle
+    from mc_pipelines.foundation.ids import uuid7
     from mc_pipelines.policy.controller import active_revision, start_rollout
     from mc_pipelines.policy.evidence import Widening
-    from mc_pipelines.policy.guard import check_folder
+    from mc_pipelines.policy.proposal import Proposal
 
-    findings = check_folder(challenger)
-    if findings:
-        for finding in findings:
-            typer.echo(str(finding), err=True)
-        raise typer.Exit(1)
+    signer = open_signer(key)
+    _refuse_findings(challenger)
     new = read_pack(challenger)
     _refuse_other_name(pack, new.name)
     context = open_context()
     shipped = load_pack(pack)
-    for each in (shipped, new):
-        store_bundle(context.object_store, build_bundle(each))
-    declared = tuple(
-        Widening(rule, tenant or None) for rule, _, tenant in (text.partition(":") for text in declare or ())
-    )
+    _store_bundles(context, (shipped, new))
+    now = context.clock.now()
     with context.database.begin() as connection:
+        proposal = Proposal(
+            uuid7(now),
+            pack,
+            active_revision(connection, pack, cohort) or shipped.revision,
+            new.revision,
+            cohort=cohort,
+            declared=tuple(
+                Widening(rule, tenant or None) for rule, _, tenant in (text.partition(":") for text in declare or ())
+            ),
+        )
         rollout = start_rollout(
             connection,
-            pack=pack,
-            baseline=active_revision(connection, pack) or shipped.revision,
-            challenger=new.revision,
-            by=by,
-            now=context.clock.now(),
-            declared=declared,
+            proposal,
+            signing_person(connection, person),
+            sign(proposal.payload, IN_TOTO_PAYLOAD_TYPE, [signer]),
+            shipped=shipped.revision,
+            now=now,
         )
     _print(rollout, json=json)
+
+
+@app.command()
+def approve(
+    rollout: RolloutArgument,
+    person: Who,
+    key: Annotated[str | None, typer.Option("--key", help="Your private key, file:PATH of a PEM file.")] = None,
+    envelope: Annotated[
+        Path | None, typer.Option(help="Or a DSSE envelope that you made elsewhere over `mc rollout show --payload`.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Sign a rollout with your own key: two people, one of them of security, let it be enforced.
+
+    Example: mc rollout approve 019bd7a0-0000-7000-8000-000000000000 --as 0197... --key file:~/sara.pem
+    """
+    from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, Envelope, sign
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.foundation.errors import InputError
+    from mc_pipelines.foundation.ids import parse_uuid
+    from mc_pipelines.policy.controller import approve_rollout, get_rollout
+    from mc_pipelines.policy.proposal import Proposal
+
+    if (key is None) == (envelope is None):
+        raise InputError("Give your key or an envelope", field="--key", mend="--key file:PATH, or --envelope FILE")
+    context = open_context()
+    rollout_id = parse_uuid(rollout, field="rollout")
+    with context.database.begin() as connection:
+        found, who = get_rollout(connection, rollout_id), signing_person(connection, person)
+    if key is not None:
+        signed = sign(Proposal.of(found).payload, IN_TOTO_PAYLOAD_TYPE, [open_signer(key)])
+    else:
+        signed = Envelope.from_json(_content(envelope))
+    found, standing = approve_rollout(context.database, context.clock, rollout_id, who, signed)
+    if json:
+        print_json(_facts(found) | {"signatures": len(standing.signed), "missing": standing.missing})
+    else:
+        print(f"{len(standing.signed)} people have signed; {standing.missing or 'it may be enforced on its evidence'}")
+
+
+def _content(path: Path | None) -> bytes:
+    from mc_pipelines.foundation.errors import InputError
+
+    try:
+        return b"" if path is None else path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The envelope cannot be read: {error.strerror}", field="--envelope", value=str(path)
+        ) from error
+
+
+def _refuse_findings(folder: Path) -> None:
+    from mc_pipelines.policy.guard import check_folder
+
+    findings = check_folder(folder)
+    for finding in findings:
+        typer.echo(str(finding), err=True)
+    if findings:
+        raise typer.Exit(1)
+
+
+def _store_bundles(context: Context, packs: Iterable[Pack]) -> None:
+    from mc_pipelines.attest.key_history import service_keys
+    from mc_pipelines.policy.bundles import build_bundle, store_bundle
+
+    signer = context.signer
+    with context.database.begin() as connection:
+        trusted = service_keys(connection)
+    for each in packs:
+        store_bundle(context.object_store, build_bundle(each), signer, trusted=trusted)
 
 
 def _refuse_other_name(pack: str, found: str) -> None:
@@ -124,24 +209,44 @@ def ls(json: Json = False) -> None:
 
 
 @app.command()
-def show(rollout: RolloutArgument, json: Json = False) -> None:
+def show(
+    rollout: RolloutArgument,
+    payload: Annotated[Path | None, typer.Option(help="Write the exact bytes to sign to this file.")] = None,
+    json: Json = False,
+) -> None:
     """Show a rollout: where it stands, what its evidence says now, and how it came there.
 
     Example: mc rollout show 019bd7a0-0000-7000-8000-000000000000 --json
     """
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.foundation.ids import parse_uuid
+    from mc_pipelines.policy.approvals import standing
     from mc_pipelines.policy.controller import gate_of, get_rollout, history
+    from mc_pipelines.policy.proposal import Proposal
 
     context = open_context()
+    now = context.clock.now()
     with context.database.begin() as connection:
         found = get_rollout(connection, parse_uuid(rollout, field="rollout"))
-        gate = gate_of(connection, found, budget_stable=None)
+        proposal = Proposal.of(found)
+        gate = gate_of(connection, found, budget_stable=None, now=now)
+        signed = standing(connection, proposal, now=now).signed
         documents = history(connection, found.rollout_id)
+    if payload is not None:
+        payload.write_bytes(proposal.payload)
+    people = [
+        {"person": one.person.person_id, "roles": sorted(one.person.roles), "key": one.key_id, "at": one.signed_at}
+        for one in signed
+    ]
     if json:
-        print_json(_facts(found) | {"gate": gate.statistics | {"reason": gate.reason}, "history": documents})
+        statistics = gate.statistics | {"reason": gate.reason}
+        print_json(_facts(found) | {"gate": statistics, "signatures": people, "history": documents})
         return
     _print(found, json=False)
+    print_table(
+        ("signed by", "roles", "at"),
+        [(one.person.person_id, ", ".join(sorted(one.person.roles)), one.signed_at) for one in signed],
+    )
     totals = gate.statistics["totals"]
     print_table(("evidence of this step", "count"), totals.items())
     print_table(

@@ -76,7 +76,7 @@ class Demo:
             self._contracts()
             self._executions()
             self._start_rotation()
-            self._start_rollout()
+            self._start_rollout(people)
             self._provenance_documents()
             self._materialise(control)
             if self._sign(people):
@@ -91,7 +91,7 @@ class Demo:
         with self.context.database.begin() as connection:
             create_tenants(connection, now)
             people = create_people(connection, folder, now)
-        self._say("tenants and people", "3 tenants, 3 people with keys of their own", changed=new)
+        self._say("tenants and people", f"3 tenants, {len(people)} people with keys of their own", changed=new)
         return people
 
     def _facts(self) -> None:
@@ -125,8 +125,8 @@ class Demo:
         )
 
     def _executions(self) -> None:
+        from mc_pipelines.composition import local_runner
         from mc_pipelines.executions.manifest import manifest_of
-        from mc_pipelines.runner.local import local_dispatcher
         from mc_pipelines.runner.publish import publish
 
         new = 0
@@ -136,14 +136,7 @@ class Demo:
                 new += created
 
         async def drain() -> int:
-            dispatcher = local_dispatcher(
-                self.context.settings,
-                database=self.context.database,
-                store=self.context.object_store,
-                sealed=self.context.encrypted_store,
-                signer=lambda: self.context.signer,
-                clock=self.context.clock,
-            )
+            dispatcher = local_runner(self.context)
             return await dispatcher.run_until_idle()
 
         ended = asyncio.run(drain())
@@ -173,29 +166,32 @@ class Demo:
             rotator.plan("signer", reason=_ROTATION_REASON)
         self._say("key rotation", "of the service's signer, planned", changed=not known)
 
-    def _start_rollout(self) -> None:
+    def _start_rollout(self, people: dict[str, DemoPerson]) -> None:
+        from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
+        from mc_pipelines.attest.key_history import service_keys
         from mc_pipelines.decision.packs import load_pack, read_pack
+        from mc_pipelines.foundation.ids import uuid7
         from mc_pipelines.policy.bundles import build_bundle, store_bundle
         from mc_pipelines.policy.controller import list_rollouts, start_rollout
+        from mc_pipelines.policy.proposal import Proposal
 
-        with self.context.database.begin() as connection:
+        context = self.context
+        signer, now = context.signer, context.clock.now()
+        with context.database.begin() as connection:
             if list_rollouts(connection):
                 self._say("policy rollout", "under way", changed=False)
                 return
+            trusted = service_keys(connection)
         shipped = load_pack("placement")
         challenger = read_pack(self._challenger())
         for pack in (shipped, challenger):
-            store_bundle(self.context.object_store, build_bundle(pack))
-        with self.context.database.begin() as connection:
-            start_rollout(
-                connection,
-                pack="placement",
-                baseline=shipped.revision,
-                challenger=challenger.revision,
-                by="mc demo",
-                now=self.context.clock.now(),
-            )
-        self._say("policy rollout", "a placement pack with one more region begins in simulate", changed=True)
+            store_bundle(context.object_store, build_bundle(pack), signer, trusted=trusted)
+        proposal = Proposal(uuid7(now), "placement", shipped.revision, challenger.revision)
+        envelope = sign(proposal.payload, IN_TOTO_PAYLOAD_TYPE, [people["omar"].signer])
+        with context.database.begin() as connection:
+            start_rollout(connection, proposal, people["omar"].person, envelope, shipped=shipped.revision, now=now)
+        text = "a placement pack with one more region begins in simulate, signed by omar"
+        self._say("policy rollout", text, changed=True)
 
     def _challenger(self) -> Path:
         """Write the shipped pack with one more region into MC_HOME; return its folder."""

@@ -102,7 +102,7 @@ def rollouts(context: Context) -> list[tuple[Any, ...]]:
 
     with context.database.begin() as connection:
         return [
-            (one.pack, one.phase, gate_of(connection, one, budget_stable=True).reason)
+            (one.pack, one.phase, gate_of(connection, one, budget_stable=True, now=context.clock.now()).reason)
             for one in list_rollouts(connection)
         ]
 

@@ -35,6 +35,7 @@ _PEOPLE = (
     ("dana", "Dana Okafor", frozenset({"finance-maker"})),
     ("chen", "Chen Wei", frozenset({"finance-checker"})),
     ("omar", "Omar Haddad", frozenset({"operator", "security", "auditor"})),
+    ("sara", "Sara Lindqvist", frozenset({"security"})),
 )
 _CHARGES = {"acme": "12400.00", "globex": "8350.50", "initech": "3120.25"}
 _CONTRACT = """

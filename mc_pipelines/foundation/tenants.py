@@ -7,6 +7,7 @@ withdrawn, since what it signed must keep naming the same person.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -249,6 +250,20 @@ def list_people(connection: Connection) -> list[Person]:
 def has_demo_people(connection: Connection) -> bool:
     """Tell whether the demo made people in this database."""
     return connection.execute(select(person_table.c.person_id).where(person_table.c.demo).limit(1)).first() is not None
+
+
+def is_same_person(one: Person, other: Person) -> bool:
+    """Tell whether two records may be one person: by id, by subject at any issuer, by name, or by a shared key."""
+    return (
+        one.person_id == other.person_id
+        or one.subject.casefold() == other.subject.casefold()
+        or _plain(one.name) == _plain(other.name)
+        or bool(set(one.public_keys) & set(other.public_keys))
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 _NEW_KEY = "make a new key pair on the person's own machine and register its public half"

@@ -7,8 +7,8 @@ cannot both move a rollout: its row is locked, its sequence compared, and (rollo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,63 +17,140 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.attest import log as audit_log
+from mc_pipelines.attest.dsse import Envelope
 from mc_pipelines.foundation.canonical import canonical_json
 from mc_pipelines.foundation.clock import Clock, as_utc
 from mc_pipelines.foundation.database import Database
-from mc_pipelines.foundation.errors import ConflictError, NotFoundError
-from mc_pipelines.foundation.ids import Digest, uuid7
+from mc_pipelines.foundation.errors import ConflictError, ForbiddenError, InputError, MaestroError, NotFoundError
+from mc_pipelines.foundation.ids import Digest
+from mc_pipelines.foundation.tenants import Person
+from mc_pipelines.policy import approvals
 from mc_pipelines.policy import rollout as machine
+from mc_pipelines.policy.approvals import Standing
 from mc_pipelines.policy.evidence import Pair, Widening, count
-from mc_pipelines.policy.gates import Bounds, Counts, Gate, judge
-from mc_pipelines.policy.pointers import Pointer, activate_first, after_move, get_pointer, roll_back, swap
+from mc_pipelines.policy.gates import Bounds, Counts, Decision, Gate, judge
+from mc_pipelines.policy.pointers import GOVERNED, Pointer, activate_first, after_move, get_pointer, roll_back, swap
+from mc_pipelines.policy.proposal import MAXIMUM_AGE, Proposal
 from mc_pipelines.policy.records import evidence, rollouts, transitions
-from mc_pipelines.policy.rollout import ACTIVE, DEFAULT_STEPS, Phase, Rollout, Step, Transition
+from mc_pipelines.policy.rollout import ACTIVE, Act, Phase, Rollout, Step, Transition
 
 BudgetSource = Callable[[Connection, Rollout], bool | None]
 """Tells whether the error budget is stable; None = unknown, which holds the rollout."""
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""So far ahead of ours may the clock be by which a proposal was made."""
 Change = Callable[[Rollout, datetime], tuple[Rollout, Transition] | None]
 
 
 def start_rollout(
     connection: Connection,
+    proposal: Proposal,
+    person: Person,
+    envelope: Envelope,
     *,
-    pack: str,
-    baseline: Digest,
-    challenger: Digest,
-    by: str,
+    shipped: Digest,
     now: datetime,
-    cohort: str = "all",
-    steps: tuple[Step, ...] = DEFAULT_STEPS,
-    declared: tuple[Widening, ...] = (),
 ) -> Rollout:
-    """Begin a rollout; asked again for the same challenger while it runs, return the one there is.
+    """Begin a rollout that a person signed; asked again for the same challenger while it runs, return the one there is.
+
+    Args:
+        connection: the caller's transaction.
+        proposal: what changes.
+        person: who signed it.
+        envelope: the proposal's payload with that person's signature.
+        shipped: the revision that this release carries, which decides where nothing was ever rolled out.
+        now: aware.
 
     Raises:
-        ConflictError: another rollout of the pack is under way, or ``baseline`` is not what decides now.
-        InputError: the plan is malformed, or both revisions are the same.
+        ConflictError: another rollout of the pack is under way, this one was begun before, the proposal is too old, or
+            ``baseline`` is not what decides now.
+        InputError: the plan is malformed, both revisions are the same, or the pack's callers follow no pointer.
+        ForbiddenError, VerificationError: the signature does not count; see :func:`approvals.check`.
     """
-    running = active_rollout(connection, pack, cohort)
+    if proposal.pack not in GOVERNED:
+        raise InputError(
+            "This pack is not rolled out: who asks it takes the release's revision",
+            field="pack",
+            value=proposal.pack,
+            mend=f"change it by a release; a rollout moves {', '.join(sorted(GOVERNED))}",
+        )
+    running = active_rollout(connection, proposal.pack, proposal.cohort)
     if running is not None:
-        if running.challenger == challenger:
+        if running.challenger == proposal.challenger:
             return running
-        raise ConflictError("Another rollout of this pack is under way", field="pack", value=pack, mend="abort it")
-    activate_first(connection, pack, baseline, now=now, cohort=cohort)
-    pointer = get_pointer(connection, pack, cohort)
-    if pointer is None or pointer.active != baseline:
-        raise ConflictError("The baseline is not what decides now", field="baseline", value=baseline)
+        raise ConflictError(
+            "Another rollout of this pack is under way", field="pack", value=proposal.pack, mend="abort it"
+        )
+    if not timedelta(0) <= now - proposal.proposed_at + _CLOCKS_DIFFER <= MAXIMUM_AGE:
+        raise ConflictError(
+            "The signed proposal is too old, or of a time to come", field="rollout", mend="propose and sign anew"
+        )
+    activate_first(connection, proposal.pack, shipped, now=now, cohort=proposal.cohort)
+    pointer = get_pointer(connection, proposal.pack, proposal.cohort)
+    if pointer is None or pointer.active != proposal.baseline:
+        raise ConflictError("The baseline is not what decides now", field="baseline", value=proposal.baseline)
     begun, transition = machine.start(
-        rollout_id=uuid7(now), pack=pack, baseline=baseline, challenger=challenger, now=now, by=by,
-        cohort=cohort, steps=steps, declared=declared,
+        rollout_id=proposal.rollout_id, pack=proposal.pack, baseline=proposal.baseline, challenger=proposal.challenger,
+        now=now, by=str(person.person_id), cohort=proposal.cohort, steps=proposal.steps, declared=proposal.declared,
     )  # fmt: skip
     insertion = insert(rollouts).values(_row(begun)).on_conflict_do_nothing().returning(rollouts.c.rollout_id)
     if connection.execute(insertion).one_or_none() is None:
-        raise ConflictError("Another rollout of this pack began at the same moment", field="pack", value=pack)
+        raise ConflictError(
+            "This rollout was begun before, or another of the pack at the same moment",
+            field="rollout",
+            value=str(proposal.rollout_id),
+            mend="propose it anew",
+        )
     _record(connection, begun, transition)
+    approvals.record(connection, proposal, person, envelope, now=now)
     return begun
 
 
-def record_window(connection: Connection, rollout: Rollout, window_start: datetime, pairs: Iterable[Pair]) -> None:
-    """Add the pairs of one closed window to the evidence of the rollout's step; a second time changes nothing."""
+def approve_rollout(
+    database: Database, clock: Clock, rollout_id: UUID, person: Person, envelope: Envelope
+) -> tuple[Rollout, Standing]:
+    """Add a person's signature to a rollout that is under way; return it and whose signatures it has now.
+
+    A refusal changes nothing but the audit log, which records it.
+
+    Raises:
+        NotFoundError: there is no such rollout.
+        ConflictError: it has ended.
+        MaestroError: the signature does not count; see :func:`approvals.record`.
+    """
+    try:
+        with database.begin() as connection:
+            rollout = _locked(connection, rollout_id, skip=False)
+            if rollout is None:
+                raise NotFoundError("No such rollout", field="rollout", value=str(rollout_id), mend="`mc rollout ls`")
+            if rollout.phase not in ACTIVE:
+                raise ConflictError("The rollout has ended", field="rollout", value=str(rollout_id))
+            proposal = Proposal.of(rollout)
+            approvals.record(connection, proposal, person, envelope, now=clock.now())
+            return rollout, approvals.standing(connection, proposal, now=clock.now())
+    except MaestroError as error:
+        approvals.refused(database, clock, str(rollout_id), person, error)
+        raise
+
+
+def record_window(
+    connection: Connection,
+    rollout: Rollout,
+    window_start: datetime,
+    pairs: Iterable[Pair],
+    unreplayable: Mapping[str, int] | None = None,
+) -> None:
+    """Add the pairs of one closed window to the evidence of the rollout's step; a second time changes nothing.
+
+    Args:
+        connection: the caller's transaction.
+        rollout: whose step gathers evidence.
+        window_start: aware.
+        pairs: the decisions under both packs.
+        unreplayable: by tenant, recorded decisions that could not be evaluated again.
+    """
+    found = count(pairs, rollout.declared)
+    for tenant, number in (unreplayable or {}).items():
+        found[tenant] = found.get(tenant, Counts()) + Counts(unreplayable=number)
     rows = [
         {
             "rollout_id": rollout.rollout_id,
@@ -82,7 +159,7 @@ def record_window(connection: Connection, rollout: Rollout, window_start: dateti
             "tenant": tenant,
         }
         | asdict(counts)
-        for tenant, counts in sorted(count(pairs, rollout.declared).items())
+        for tenant, counts in sorted(found.items())
     ]
     if rows:
         connection.execute(insert(evidence).on_conflict_do_nothing(), rows)
@@ -103,10 +180,24 @@ def counts_of(connection: Connection, rollout: Rollout) -> dict[str, Counts]:
 
 
 def gate_of(
-    connection: Connection, rollout: Rollout, *, budget_stable: bool | None, bounds: Bounds | None = None
+    connection: Connection,
+    rollout: Rollout,
+    *,
+    budget_stable: bool | None,
+    now: datetime,
+    bounds: Bounds | None = None,
 ) -> Gate:
-    """Judge a rollout's step as it stands."""
-    return judge(counts_of(connection, rollout), bounds=bounds or Bounds(), budget_stable=budget_stable)
+    """Judge a rollout's step as it stands; what the evidence allows still waits for the people who must sign it."""
+    gate = judge(
+        counts_of(connection, rollout),
+        bounds=bounds or Bounds(),
+        budget_stable=budget_stable,
+        enforcing=rollout.phase is Phase.ENFORCE,
+    )
+    if gate.decision is not Decision.ADVANCE or not rollout.enforces_next:
+        return gate
+    missing = approvals.standing(connection, Proposal.of(rollout), now=now).missing
+    return gate if missing is None else replace(gate, decision=Decision.HOLD, reason=missing)
 
 
 def tick(database: Database, clock: Clock, *, budget: BudgetSource, bounds: Bounds | None = None) -> list[Transition]:
@@ -124,8 +215,10 @@ def tick(database: Database, clock: Clock, *, budget: BudgetSource, bounds: Boun
             rollout = _locked(connection, rollout_id, skip=True)
             if rollout is None:
                 continue
-            gate = gate_of(connection, rollout, budget_stable=budget(connection, rollout), bounds=bounds)
-            changed = machine.decide(rollout, gate, clock.now())
+            now = clock.now()
+            stable = budget(connection, rollout)
+            gate = gate_of(connection, rollout, budget_stable=stable, now=now, bounds=bounds)
+            changed = machine.decide(rollout, gate, now)
             if changed is not None:
                 _apply(connection, rollout, *changed)
                 moved.append(changed[1])
@@ -161,10 +254,19 @@ def abort_rollout(connection: Connection, rollout_id: UUID, *, reason: str, by: 
     return change(connection, rollout_id, now, lambda it, at: machine.abort(it, reason=reason, by=by, now=at))
 
 
-def roll_back_pack(connection: Connection, pack: str, *, by: str, now: datetime, cohort: str = "all") -> Pointer:
+def roll_back_pack(
+    connection: Connection, pack: str, *, by: str, reason: str, now: datetime, cohort: str = "all"
+) -> Pointer:
     """Put a pack's last known good revision back and say so in the audit log; see :func:`pointers.roll_back`."""
     pointer = roll_back(connection, pack, now=now, cohort=cohort)
-    document = {"pack": pack, "cohort": cohort, "active": pointer.active, "version": pointer.version, "by": by}
+    document = {
+        "pack": pack,
+        "cohort": cohort,
+        "active": pointer.active,
+        "version": pointer.version,
+        "by": by,
+        "reason": reason,
+    }
     audit_log.append(
         connection,
         act="policy.rolled-back",
@@ -223,6 +325,10 @@ def _locked(connection: Connection, rollout_id: UUID, *, skip: bool) -> Rollout 
 
 
 def _apply(connection: Connection, before: Rollout, after: Rollout, transition: Transition) -> None:
+    if transition.act in {Act.ADVANCED, Act.COMPLETED} and before.enforces_next:
+        missing = approvals.standing(connection, Proposal.of(before), now=transition.at).missing
+        if missing is not None:  # whoever calls this: nothing is enforced without the people's signatures
+            raise ForbiddenError(missing, field="rollout", value=str(before.rollout_id), mend="`mc rollout approve`")
     changed = connection.execute(
         update(rollouts)
         .where(rollouts.c.rollout_id == before.rollout_id, rollouts.c.sequence == before.sequence)

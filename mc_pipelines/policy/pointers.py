@@ -17,6 +17,9 @@ from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.policy.records import pointers, rollouts
 from mc_pipelines.policy.rollout import ACTIVE, Phase, Rollout, takes_part
 
+GOVERNED = frozenset({"placement"})
+"""The packs whose callers ask the pointer which revision decides; only they can be rolled out."""
+
 
 @dataclass(frozen=True)
 class Pointer:
@@ -29,6 +32,7 @@ class Pointer:
     last_known_good: Digest | None
     challenger: Digest | None
     percent: int
+    warn_percent: int
     rollout_id: UUID | None
     moved_at: datetime
 
@@ -38,12 +42,25 @@ class Pointer:
             return self.active
         return self.challenger
 
+    def warning_for(self, tenant: str) -> Digest | None:
+        """Return the revision that only warns a tenant, or None."""
+        if self.challenger is None or self.rollout_id is None or self.revision_for(tenant) == self.challenger:
+            return None
+        return self.challenger if takes_part(self.rollout_id, tenant, self.warn_percent) else None
+
 
 def get_pointer(connection: Connection, pack: str, cohort: str = "all") -> Pointer | None:
     """Return the pointer of a pack and cohort, or None."""
     query = select(pointers).where(pointers.c.pack == pack, pointers.c.cohort == cohort)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else Pointer(**row)
+
+
+def pointer_of(connection: Connection, pack: str, tenant: str) -> Pointer | None:
+    """Return the pointer that a tenant's decisions follow: its own where it has one, else that of all."""
+    query = select(pointers).where(pointers.c.pack == pack, pointers.c.cohort.in_([tenant, "all"]))
+    found = {row["cohort"]: Pointer(**row) for row in connection.execute(query).mappings()}
+    return found.get(tenant) or found.get("all")
 
 
 def activate_first(connection: Connection, pack: str, revision: Digest, *, now: datetime, cohort: str = "all") -> None:
@@ -56,6 +73,7 @@ def activate_first(connection: Connection, pack: str, revision: Digest, *, now: 
         "last_known_good": None,
         "challenger": None,
         "percent": 0,
+        "warn_percent": 0,
         "rollout_id": None,
         "moved_at": now,
     }
@@ -71,6 +89,7 @@ def after_move(pointer: Pointer, rollout: Rollout, *, now: datetime) -> Pointer:
             last_known_good=rollout.baseline,
             challenger=None,
             percent=0,
+            warn_percent=0,
             rollout_id=None,
             moved_at=now,
         )
@@ -79,10 +98,13 @@ def after_move(pointer: Pointer, rollout: Rollout, *, now: datetime) -> Pointer:
             pointer,
             challenger=rollout.challenger,
             percent=rollout.percent,
+            warn_percent=rollout.warn_percent,
             rollout_id=rollout.rollout_id,
             moved_at=now,
         )
-    return replace(pointer, active=rollout.baseline, challenger=None, percent=0, rollout_id=None, moved_at=now)
+    return replace(
+        pointer, active=rollout.baseline, challenger=None, percent=0, warn_percent=0, rollout_id=None, moved_at=now
+    )
 
 
 def swap(connection: Connection, before: Pointer, after: Pointer) -> Pointer:
@@ -100,6 +122,7 @@ def swap(connection: Connection, before: Pointer, after: Pointer) -> Pointer:
             last_known_good=after.last_known_good,
             challenger=after.challenger,
             percent=after.percent,
+            warn_percent=after.warn_percent,
             rollout_id=after.rollout_id,
             moved_at=after.moved_at,
         )

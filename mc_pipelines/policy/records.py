@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -76,11 +77,31 @@ evidence = Table(
             "denied_new",
             "denied_both",
             "slow",
+            "units",
+            "units_harmed",
+            "units_touched",
+            "units_denied_old",
+            "units_denied_new",
+            "units_denied_both",
+            "units_slow",
+            "unreplayable",
         )
     ),
     PrimaryKeyConstraint("rollout_id", "step", "window_start", "tenant"),
 )
 """Paired counts of a step, window and tenant; INSERT-only, so that a window counts once."""
+
+approvals = Table(
+    "policy_approval",
+    metadata,
+    Column("rollout_id", Uuid, nullable=False),
+    Column("person_id", Uuid, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False, comment="DER, over the DSSE encoding of the rollout's proposal"),
+    Column("signed_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("rollout_id", "person_id"),
+)
+"""Signatures of people on a rollout; INSERT-only."""
 
 pointers = Table(
     "policy_pointer",
@@ -92,6 +113,7 @@ pointers = Table(
     Column("last_known_good", Text),
     Column("challenger", Text),
     Column("percent", Integer, nullable=False),
+    Column("warn_percent", Integer, nullable=False),
     Column("rollout_id", Uuid),
     Column("moved_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("pack", "cohort"),

@@ -114,6 +114,19 @@ class Rollout:
             return 100
         return self.steps[self.step].percent if self.phase is Phase.ENFORCE else 0
 
+    @property
+    def warn_percent(self) -> int:
+        """The share of tenants whom the new pack warns where it does not decide."""
+        if self.phase is Phase.WARN:
+            return self.steps[self.step].percent
+        return 100 if self.phase is Phase.ENFORCE else 0
+
+    @property
+    def enforces_next(self) -> bool:
+        """Whether the next step lets the new pack decide for more tenants, which takes people's signatures."""
+        following = self.step + 1
+        return self.phase in ACTIVE and (following == len(self.steps) or self.steps[following].phase is Phase.ENFORCE)
+
 
 @dataclass(frozen=True)
 class Transition:

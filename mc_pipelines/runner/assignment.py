@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mc_pipelines.decision.packs import Pack
 from mc_pipelines.executions.manifest import Manifest
 from mc_pipelines.executions.records import Published
 from mc_pipelines.foundation.errors import MaestroError
 from mc_pipelines.foundation.tenants import Tenant
 from mc_pipelines.runner.placement import Placement
+from mc_pipelines.runner.policies import InForce
 from mc_pipelines.runner.queue import Claim
 
 
@@ -29,7 +29,7 @@ class World:
     """What is read once for all claims of a tenant in a batch."""
 
     tenant: Tenant
-    pack: Pack
+    policy: InForce
     flags: Mapping[str, bool]
 
 

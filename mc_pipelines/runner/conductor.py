@@ -42,7 +42,7 @@ from mc_pipelines.runner.attempt import Ending, fact_payload, meaning, receipt_o
 from mc_pipelines.runner.driver import Capabilities, Driver
 from mc_pipelines.runner.lake import FINISHED
 from mc_pipelines.runner.metrics import START_MS
-from mc_pipelines.runner.placement import DENY, Candidate, Placement, place
+from mc_pipelines.runner.placement import DENY, Candidate, Placement, place, warned
 from mc_pipelines.runner.policies import PACK, Policies
 from mc_pipelines.runner.price import PriceTable
 from mc_pipelines.runner.publish import input_path
@@ -114,7 +114,7 @@ class Conductor:
             fault = FaultOwner.CUSTOMER if placed.error is None else FaultOwner.PROVIDER
             ending = Ending(State.DENIED, fault, placed.reason, None, None, self.clock.now())
         else:
-            ending = await self._drive(work.claim, plan.manifest, placed, self._driver_of(placed.chosen))
+            ending = await self._drive(work.claim, plan, placed, self._driver_of(placed.chosen))
         await _to_the_end(self._record, work, plan.manifest, ending, plan.decisions)
 
     async def lose(self, work: Assignment, reason: str) -> None:
@@ -152,19 +152,23 @@ class Conductor:
         tenant = world.tenant
         classes = [tenant.data_class, *([manifest.data_class] if manifest.data_class else [])]
         asked = manifest.model_copy(update={"data_class": max(classes, key=DATA_CLASSES.index)})
-        engine = self.policies.engine(world.pack)
+        policy = world.policy
+        engine = self.policies.engine(policy.pack)
         candidates = [self._candidate(driver, await driver.capabilities()) for driver in self.drivers]
 
         def ask(among: Sequence[Candidate], residency: Sequence[str]) -> Placement:
-            return place(
+            placed = place(
                 engine,
-                world.pack.revision,
+                policy.pack.revision,
                 asked,
                 among,
                 residency=residency,
                 flags=world.flags,
                 execution=str(work.claim.execution_id),
             )
+            if policy.warns is not None:
+                placed = warned(placed, self.policies.engine(policy.warns), policy.warns.revision)
+            return replace(placed, pointer=policy.version)
 
         first = ask(candidates, tenant.residency)
         if manifest.residency is None or first.chosen is None:
@@ -179,13 +183,13 @@ class Conductor:
     def _driver_of(self, chosen: Candidate) -> Driver:
         return next(one for one in self.drivers if (one.cloud, one.region) == (chosen.cloud, chosen.region))
 
-    async def _drive(self, claim: Claim, manifest: Manifest, placed: Placement, driver: Driver) -> Ending:
-        files, refusal = await asyncio.to_thread(self._files, manifest)
+    async def _drive(self, claim: Claim, plan: Plan, placed: Placement, driver: Driver) -> Ending:
+        files, refusal = await asyncio.to_thread(self._files, plan.manifest)
         if refusal is not None:
             return refusal
         async with driver.slot():
-            await asyncio.to_thread(self._note_running, claim, placed)
-            outcome = await driver.execute(work_of(manifest, claim, files))
+            await asyncio.to_thread(self._note_running, claim, placed, plan.decisions)
+            outcome = await driver.execute(work_of(plan.manifest, claim, files))
         state, fault = meaning(outcome.end, outcome.enforcement)
         return Ending(
             state,
@@ -214,7 +218,7 @@ class Conductor:
             files[file.path] = content
         return files, None
 
-    def _note_running(self, claim: Claim, placed: Placement) -> None:
+    def _note_running(self, claim: Claim, placed: Placement, decisions: Sequence[Placement]) -> None:
         now = self.clock.now()
         steps = [
             Transition(claim.execution_id, claim.attempt, claim.fence, State.PLACED, now, placed.document()),
@@ -223,6 +227,7 @@ class Conductor:
         with self.database.begin() as connection:
             queue.hold(connection, claim)
             add_transitions(connection, steps)
+            self._log_decisions(connection, decisions)
 
     def _record(self, work: Assignment, manifest: Manifest, ending: Ending, decisions: Sequence[Placement]) -> None:
         claim, published = work.claim, work.published
@@ -261,7 +266,8 @@ class Conductor:
                 add_transitions(connection, [step])
                 add_receipt(connection, sealed)
                 outbox.publish(connection, FINISHED, str(claim.execution_id), payload)
-                self._log_decisions(connection, decisions)
+                if all(one.state is not State.RUNNING or one.attempt != claim.attempt for one in steps):
+                    self._log_decisions(connection, decisions)  # else they were logged when it began to run
         self.sealer.discard(published.tenant, claim.execution_id, range(1, claim.fence) if counts else (claim.fence,))
         if not counts:
             raise ClaimLostError("Another runner took this execution over", field="fence", value=claim.fence)

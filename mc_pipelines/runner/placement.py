@@ -7,7 +7,7 @@ verdict allows nothing, and nothing is ever placed outside the tenant's residenc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mc_pipelines.decision.engine import PolicyEngine, Verdict
@@ -67,6 +67,8 @@ class Placement:
         denials: every reason that the pack gave, as {candidate, rule, why, fix}.
         error: why the pack gave no verdict; then nothing is allowed.
         engine: name and version of what evaluated the pack.
+        warning: what a revision that is being rolled out would deny besides, or why it cannot say; None = none warns.
+        pointer: version of the policy pointer that named the pack.
     """
 
     chosen: Candidate | None
@@ -78,6 +80,8 @@ class Placement:
     question: dict[str, Any]
     verdict: Verdict
     engine: str
+    warning: Mapping[str, Any] | None = None
+    pointer: int = 0
 
     @property
     def reason(self) -> str:
@@ -98,7 +102,9 @@ class Placement:
             "pack": self.pack,
             "prices": self.prices,
             "input": digest_of(self.question),
+            "pointer": self.pointer,
             **({"error": self.error} if self.error else {}),
+            **({"warning": dict(self.warning)} if self.warning is not None else {}),
         }
 
 
@@ -136,10 +142,10 @@ def place(
     prices = digest_of({each.price_id: each.micro_usd_per_cpu_hour for each in candidates})
     allowed = engine.evaluate(ALLOW, question)
     denied = engine.evaluate(DENY, question)
-    error = allowed.error or denied.error
-    names = set(allowed.value) if error is None else set()
+    denials, malformed = _denials(denied)
+    error = allowed.error or malformed
+    names = {each for each in allowed.value if isinstance(each, str)} if error is None else set()
     ranked = sorted((each for each in candidates if each.name in names), key=lambda each: _rank(each, manifest))
-    denials = () if denied.error else tuple(sorted(denied.value, key=lambda each: (each["candidate"], each["rule"])))
     return Placement(
         chosen=ranked[0] if ranked else None,
         ranked=tuple(each.name for each in ranked),
@@ -151,6 +157,35 @@ def place(
         verdict=denied if error is None or denied.error else allowed,
         engine=engine.name,
     )
+
+
+def warned(placed: Placement, engine: PolicyEngine, revision: Digest) -> Placement:
+    """Return a placement with the warnings of a revision that does not decide yet; it changes nothing else.
+
+    Args:
+        placed: the decision.
+        engine: evaluates the revision that warns; used in its own thread only.
+        revision: that revision.
+    """
+    denials, error = _denials(engine.evaluate(DENY, placed.question))
+    if error is not None:
+        return replace(placed, warning={"revision": revision, "error": error})
+    denied = {each["candidate"] for each in placed.denials}
+    fresh = [dict(each) for each in denials if each["candidate"] not in denied]
+    return replace(placed, warning={"revision": revision, "wouldDeny": fresh})
+
+
+def _denials(verdict: Verdict) -> tuple[tuple[Mapping[str, str], ...], str | None]:
+    """Return a pack's denials in order, or why there are none: what is no set of denials allows nothing."""
+    if verdict.error is not None:
+        return (), verdict.error
+    try:
+        found = sorted(verdict.value, key=lambda each: (each["candidate"], each["rule"]))
+        if all(isinstance(each[name], str) for each in found for name in ("candidate", "rule", "why", "fix")):
+            return tuple(found), None
+    except (KeyError, TypeError):
+        pass
+    return (), "deny is no set of objects with candidate, rule, why and fix"
 
 
 def _rank(candidate: Candidate, manifest: Manifest) -> tuple[int, int, int, str]:

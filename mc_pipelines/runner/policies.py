@@ -17,13 +17,30 @@ from mc_pipelines.foundation.ids import Digest, TenantId
 
 PACK = "placement"
 
-PackSource = Callable[[Connection, TenantId], Pack]
-"""Returns the pack that decides for a tenant now; called outside the event loop, so it may read a store."""
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The placement policy of a tenant at a moment.
+
+    Attributes:
+        pack: decides.
+        warns: a revision that only warns what it would deny, where one is being rolled out.
+        version: of the pointer that says so; 0 where there is none. It stands in every decision, so that what was
+            decided before a move can be told from what was decided after it.
+    """
+
+    pack: Pack
+    warns: Pack | None = None
+    version: int = 0
 
 
-def shipped_pack(_connection: Connection, _tenant: TenantId) -> Pack:
+PackSource = Callable[[Connection, TenantId], InForce]
+"""Returns the policy of a tenant now; called outside the event loop, so it may read a store."""
+
+
+def shipped_pack(_connection: Connection, _tenant: TenantId) -> InForce:
     """Return the placement pack that this release carries: what decides where no pointer says otherwise."""
-    return loaded(PACK)
+    return InForce(loaded(PACK))
 
 
 @dataclass

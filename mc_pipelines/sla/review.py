@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
@@ -16,7 +15,7 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import ConflictError, ForbiddenError, InputError, MaestroError, VerificationError
 from mc_pipelines.foundation.ids import KeyId
 from mc_pipelines.foundation.records import person_key
-from mc_pipelines.foundation.tenants import Person, get_person, key_holder
+from mc_pipelines.foundation.tenants import Person, get_person, is_same_person, key_holder
 from mc_pipelines.sla import records
 from mc_pipelines.sla.draft import end_draft, require_writable
 from mc_pipelines.sla.draft_store import OPEN, REJECTED, Draft, Signed, get_draft, lock, write_signature
@@ -165,20 +164,6 @@ def public_key(connection: Connection, key_id: KeyId) -> bytes:
     return str(
         connection.execute(select(person_key.c.public_key_pem).where(person_key.c.key_id == key_id)).scalar_one()
     ).encode()
-
-
-def is_same_person(one: Person, other: Person) -> bool:
-    """Tell whether two records may be one person: by id, by subject at any issuer, by name, or by a shared key."""
-    return (
-        one.person_id == other.person_id
-        or one.subject.casefold() == other.subject.casefold()
-        or _plain(one.name) == _plain(other.name)
-        or bool(set(one.public_keys) & set(other.public_keys))
-    )
-
-
-def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _signed_today(connection: Connection, person: Person, draft: Draft, now: datetime) -> int:

@@ -7,11 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 import mc_pipelines.cli.context
+from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
+from mc_pipelines.attest.key_history import KeyRecord, KeyStatus, record_key
+from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.cli.main import main
 from mc_pipelines.decision.packs import load_pack, policy_root
 from mc_pipelines.foundation.object_store import open_object_store
-from mc_pipelines.policy.bundles import open_bundle
+from mc_pipelines.policy.bundles import load_bundle, open_bundle
 from mc_pipelines.policy.metrics import rollout_phase_metrics
+from mc_pipelines_tests.policy.people import register
+
+_PEOPLE = {"ada": "operator", "sara": "security"}
 
 
 def run(capsys, monkeypatch, *arguments: str) -> tuple[int, str, str]:
@@ -87,11 +93,22 @@ def test_decide(mc, tmp_path):
 @pytest.mark.database
 def test_a_rollout_by_hand(mc, monkeypatch, database, clock, tmp_path):
     store = open_object_store((tmp_path / "objects").as_uri())
-    context = SimpleNamespace(database=database.app, clock=clock, object_store=store)
+    service = LocalSigner.generate()
+    with database.app.begin() as connection:
+        record = KeyRecord(service.key_id, service.public_key_pem, clock.now(), status=KeyStatus.ACTIVE)
+        record_key(connection, record, now=clock.now())
+        people = {name: register(connection, name, role, now=clock.now()) for name, role in _PEOPLE.items()}
+    for name, one in people.items():
+        (tmp_path / f"{name}.pem").write_bytes(one.signer.private_key_pem())
+    context = SimpleNamespace(database=database.app, clock=clock, object_store=store, signer=service)
+
+    def signed_by(name: str) -> tuple[str, ...]:
+        return "--as", str(people[name].person.person_id), "--key", f"file:{tmp_path / name}.pem"
+
     monkeypatch.setattr(mc_pipelines.cli.context, "open_context", lambda: context)
     folder = tmp_path / "placement"
     shutil.copytree(policy_root() / "placement", folder)
-    start = ("rollout", "start", "placement", "--challenger", str(folder), "--json")
+    start = ("rollout", "start", "placement", "--challenger", str(folder), *signed_by("ada"), "--json")
     code, _, err = mc(*start)
     assert code == 2
     assert "already has this revision" in err
@@ -105,6 +122,15 @@ def test_a_rollout_by_hand(mc, monkeypatch, database, clock, tmp_path):
     assert begun["baseline"] == load_pack("placement").revision
     assert json.loads(mc(*start)[1]) == begun
     rollout = begun["rollout"]
+    load_bundle(store, "placement", begun["challenger"], trusted={service.key_id: service.public_key_pem})
+    assert "1 of 2 people" in json.loads(mc("rollout", "approve", rollout, *signed_by("ada"), "--json")[1])["missing"]
+    assert mc("rollout", "approve", rollout, "--as", str(people["sara"].person.person_id))[0] == 2
+    assert mc("rollout", "show", rollout, "--payload", str(tmp_path / "payload.json"))[0] == 0
+    elsewhere = sign((tmp_path / "payload.json").read_bytes(), IN_TOTO_PAYLOAD_TYPE, [people["sara"].signer])
+    (tmp_path / "envelope.json").write_bytes(elsewhere.to_json())
+    envelope = ("--as", str(people["sara"].person.person_id), "--envelope", str(tmp_path / "envelope.json"))
+    assert json.loads(mc("rollout", "approve", rollout, *envelope, "--json")[1])["missing"] is None
+    assert len(json.loads(mc("rollout", "show", rollout, "--json")[1])["signatures"]) == 2
     assert json.loads(mc("rollout", "hold", rollout, "--reason", "look", "--json")[1])["held"] is True
     assert json.loads(mc("rollout", "resume", rollout, "--reason", "go", "--json")[1])["held"] is False
     assert mc("rollout", "tick", "--budget", "stable")[1].strip() == "nothing moved"
@@ -113,7 +139,7 @@ def test_a_rollout_by_hand(mc, monkeypatch, database, clock, tmp_path):
     assert [document["act"] for document in shown["history"]] == ["started", "held", "resumed", "aborted"]
     assert len(json.loads(mc("rollout", "ls", "--json")[1])) == 1
     assert mc("rollout", "show", "019bd7a0-0000-7000-8000-000000000000")[0] == 2
-    assert mc("policy", "rollback", "placement")[0] == 2
+    assert mc("policy", "rollback", "placement", "--reason", "r")[0] == 2
     with database.app.begin() as connection:
         (gauge,) = rollout_phase_metrics(connection)
     assert {sample.labels["phase"] for sample in gauge.samples if sample.value} == {"aborted"}

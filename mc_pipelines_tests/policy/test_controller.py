@@ -13,18 +13,21 @@ from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.policy import controller
 from mc_pipelines.policy.controller import (
     abort_rollout,
+    approve_rollout,
     counts_of,
     get_rollout,
     history,
     hold_rollout,
     list_rollouts,
     record_window,
-    start_rollout,
     tick,
 )
 from mc_pipelines.policy.evidence import compare
 from mc_pipelines.policy.pointers import get_pointer, roll_back
+from mc_pipelines.policy.proposal import Proposal
 from mc_pipelines.policy.rollout import Act, Phase
+from mc_pipelines_tests.policy import people
+from mc_pipelines_tests.policy.people import propose, register
 
 pytestmark = pytest.mark.database
 OLD, NEW, OTHER = (Digest("sha256:" + digit * 64) for digit in "012")
@@ -36,9 +39,30 @@ def stable(connection, rollout) -> bool:
     return True
 
 
-def begin(database, clock):
+@pytest.fixture
+def ada(database, clock):
     with database.app.begin() as connection:
-        return start_rollout(connection, pack="placement", baseline=OLD, challenger=NEW, by="ada", now=clock.now())
+        return register(connection, "ada", "operator", now=clock.now())
+
+
+@pytest.fixture
+def sara(database, clock):
+    with database.app.begin() as connection:
+        return register(connection, "sara", "security", now=clock.now())
+
+
+@pytest.fixture
+def begin(database, clock, ada):
+    def start(proposal=None):
+        proposal = proposal or propose(OLD, NEW, now=clock.now())
+        with database.app.begin() as connection:
+            return people.begin(connection, ada, proposal, now=clock.now())
+
+    return start
+
+
+def approve(database, clock, rollout, by):
+    return approve_rollout(database.app, clock, rollout.rollout_id, by.person, by.sign(Proposal.of(rollout)))
 
 
 def evidence(database, rollout, number=3_000, old=ALLOW, new=ALLOW, *, minute=0, tenant="acme"):
@@ -69,8 +93,9 @@ def events(database, rollout) -> int:
         ).scalar_one()
 
 
-def test_the_whole_way_moves_the_pointer(database, clock):
-    rollout = begin(database, clock)
+def test_the_whole_way_moves_the_pointer(database, clock, begin, sara):
+    rollout = begin()
+    approve(database, clock, rollout, sara)
     percents = []
     for _ in range(5):
         evidence(database, current(database, rollout))
@@ -86,15 +111,16 @@ def test_the_whole_way_moves_the_pointer(database, clock):
     with database.app.begin() as connection:
         documents = history(connection, rollout.rollout_id)
     assert [document["sequence"] for document in documents] == [1, 2, 3, 4, 5, 6]
-    assert events(database, rollout) == 6
+    assert events(database, rollout) == 8, "six moves and two signatures"
     with database.app.begin() as connection:
         assert roll_back(connection, "placement", now=clock.now()).active == OLD
     with database.app.begin() as connection, pytest.raises(NotFoundError):
         roll_back(connection, "placement", now=clock.now())
 
 
-def test_an_undeclared_widening_aborts_and_the_pointer_is_back(database, clock):
-    rollout = begin(database, clock)
+def test_an_undeclared_widening_aborts_and_the_pointer_is_back(database, clock, begin, sara):
+    rollout = begin()
+    approve(database, clock, rollout, sara)
     for _ in range(2):
         evidence(database, current(database, rollout))
         tick(database.app, clock, budget=stable)
@@ -108,16 +134,16 @@ def test_an_undeclared_widening_aborts_and_the_pointer_is_back(database, clock):
     assert {back.revision_for(f"t{number}") for number in range(50)} == {OLD}
 
 
-def test_a_harmful_pack_never_reaches_enforce(database, clock):
-    rollout = begin(database, clock)
+def test_a_harmful_pack_never_reaches_enforce(database, clock, begin):
+    rollout = begin()
     evidence(database, rollout, 20, ALLOW, DENY)
     (transition,) = tick(database.app, clock, budget=stable)
     assert transition.act is Act.ABORTED
     assert tick(database.app, clock, budget=stable) == []
 
 
-def test_thin_evidence_holds_then_stops(database, clock):
-    rollout = begin(database, clock)
+def test_thin_evidence_holds_then_stops(database, clock, begin):
+    rollout = begin()
     evidence(database, rollout, 50)
     assert tick(database.app, clock, budget=stable) == []
     clock.advance(timedelta(days=7))
@@ -126,15 +152,15 @@ def test_thin_evidence_holds_then_stops(database, clock):
     assert pointer(database).challenger is None
 
 
-def test_an_unknown_budget_holds(database, clock):
-    rollout = begin(database, clock)
+def test_an_unknown_budget_holds(database, clock, begin):
+    rollout = begin()
     evidence(database, rollout)
     assert tick(database.app, clock, budget=lambda *_: None) == []
     assert current(database, rollout).phase is Phase.SIMULATE
 
 
-def test_a_window_counts_once(database, clock):
-    rollout = begin(database, clock)
+def test_a_window_counts_once(database, clock, begin):
+    rollout = begin()
     for _ in range(3):
         evidence(database, rollout, 10)
     evidence(database, rollout, 5, minute=1)
@@ -142,26 +168,28 @@ def test_a_window_counts_once(database, clock):
         assert counts_of(connection, rollout)["acme"].decisions == 15
 
 
-def test_starting_again_returns_the_same_and_another_is_refused(database, clock):
-    rollout = begin(database, clock)
-    assert begin(database, clock) == rollout
-    with database.app.begin() as connection, pytest.raises(ConflictError, match="under way"):
-        start_rollout(connection, pack="placement", baseline=OLD, challenger=OTHER, by="ada", now=clock.now())
+def test_starting_again_returns_the_same_and_another_is_refused(database, clock, begin):
+    rollout = begin()
+    assert begin() == rollout
+    with pytest.raises(ConflictError, match="under way"):
+        begin(propose(OLD, OTHER, now=clock.now()))
     with database.owner.begin() as connection:
         connection.execute(text("update policy_pointer set last_known_good = active"))
     with database.app.begin() as connection, pytest.raises(ConflictError, match="under way"):
         roll_back(connection, "placement", now=clock.now())
     with database.app.begin() as connection:
         abort_rollout(connection, rollout.rollout_id, reason="r", by="ada", now=clock.now())
-    with database.app.begin() as connection, pytest.raises(ConflictError, match="not what decides now"):
-        start_rollout(connection, pack="placement", baseline=OTHER, challenger=NEW, by="ada", now=clock.now())
+    with pytest.raises(ConflictError, match="not what decides now"):
+        begin(propose(OTHER, NEW, now=clock.now()))
+    with pytest.raises(ConflictError, match="begun before"):
+        begin(Proposal.of(rollout))
     with database.app.begin() as connection:
         assert len(list_rollouts(connection)) == 1
 
 
 @pytest.mark.parametrize("dies_at", ["_record", "swap", "audit_log.append", "commit"])
-def test_a_crash_at_any_point_leaves_nothing_and_a_retry_moves_once(database, clock, monkeypatch, dies_at):
-    rollout = begin(database, clock)
+def test_a_crash_at_any_point_leaves_nothing_and_a_retry_moves_once(database, clock, begin, monkeypatch, dies_at):
+    rollout = begin()
     evidence(database, rollout)
 
     def die(*_, **__):
@@ -182,15 +210,15 @@ def test_a_crash_at_any_point_leaves_nothing_and_a_retry_moves_once(database, cl
         with pytest.raises(KeyboardInterrupt):
             tick(database.app, clock, budget=stable)
     assert current(database, rollout) == rollout
-    assert events(database, rollout) == 1
+    assert events(database, rollout) == 2
     assert len(tick(database.app, clock, budget=stable)) == 1
     assert tick(database.app, clock, budget=stable) == []
     assert current(database, rollout).sequence == 2
-    assert events(database, rollout) == 2
+    assert events(database, rollout) == 3
 
 
-def test_many_controllers_at_once_move_once(database, clock):
-    rollout = begin(database, clock)
+def test_many_controllers_at_once_move_once(database, clock, begin):
+    rollout = begin()
     evidence(database, rollout)
     moved: list[object] = []
 
@@ -203,11 +231,11 @@ def test_many_controllers_at_once_move_once(database, clock):
     for thread in threads:
         thread.join()
     assert len(moved) == 1
-    assert events(database, rollout) == 2
+    assert events(database, rollout) == 3
 
 
-def test_hold_by_hand(database, clock):
-    rollout = begin(database, clock)
+def test_hold_by_hand(database, clock, begin):
+    rollout = begin()
     evidence(database, rollout)
     for _ in range(2):
         with database.app.begin() as connection:
@@ -216,4 +244,4 @@ def test_hold_by_hand(database, clock):
     with database.app.begin() as connection:
         hold_rollout(connection, rollout.rollout_id, held=False, reason="fine", by="ada", now=clock.now())
     assert len(tick(database.app, clock, budget=stable)) == 1
-    assert events(database, rollout) == 4
+    assert events(database, rollout) == 5

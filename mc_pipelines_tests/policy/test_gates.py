@@ -23,6 +23,20 @@ from mc_pipelines.policy.gates import (
 HARM = Fraction(2, 1000)
 
 
+def independent(decisions: int = 0, **more: int) -> Counts:
+    """Counts where every decision is a unit of its own."""
+    of_units = {
+        "units": decisions,
+        "units_harmed": more.get("harmed", 0),
+        "units_touched": more.get("harmed", 0),
+        "units_denied_old": more.get("denied_old", 0),
+        "units_denied_new": more.get("denied_new", 0),
+        "units_denied_both": more.get("denied_both", 0),
+        "units_slow": more.get("slow", 0),
+    }
+    return Counts(decisions, **more, **of_units)
+
+
 def verdict(counts: Counts, *, budget_stable: bool | None = True, **tenants: Counts):
     return judge({"acme": counts} | tenants, bounds=Bounds(), budget_stable=budget_stable)
 
@@ -50,7 +64,7 @@ def test_spike_bet_is_fair_at_twice_the_old_rate():
     neither = 1 - only_new - only_old - both
 
     def counts(new: int, old: int, shared: int) -> Counts:
-        return Counts(1, denied_new=new + shared, denied_old=old + shared, denied_both=shared)
+        return independent(1, denied_new=new + shared, denied_old=old + shared, denied_both=shared)
 
     expectation = (
         only_new * math.exp(log_spike_process(counts(1, 0, 0)))
@@ -128,42 +142,42 @@ def test_slow_evaluations(share, caught):
 
 def test_thin_evidence_holds():
     assert verdict(Counts()).decision is Decision.HOLD
-    assert verdict(Counts(2_700)).decision is Decision.HOLD
-    assert verdict(Counts(2_800)).decision is Decision.ADVANCE
-    assert verdict(Counts(10, harmed=1, denied_new=1)).decision is Decision.HOLD
+    assert verdict(independent(2_700)).decision is Decision.HOLD
+    assert verdict(independent(2_800)).decision is Decision.ADVANCE
+    assert verdict(independent(10, harmed=1, denied_new=1)).decision is Decision.HOLD
 
 
 def test_first_undeclared_widening_aborts():
-    gate = verdict(Counts(1_000_000, widened=1, undeclared=1, denied_old=1))
+    gate = verdict(independent(1_000_000, widened=1, undeclared=1, denied_old=1))
     assert gate.decision is Decision.ABORT
     assert "without being declared" in gate.reason
-    assert verdict(Counts(1_000_000, widened=1, denied_old=1)).decision is Decision.ADVANCE
+    assert verdict(independent(1_000_000, widened=1, denied_old=1)).decision is Decision.ADVANCE
 
 
 @pytest.mark.parametrize("budget_stable", [None, False])
 def test_an_error_budget_that_is_unstable_or_unknown_holds(budget_stable):
-    assert verdict(Counts(10_000), budget_stable=budget_stable).decision is Decision.HOLD
+    assert verdict(independent(10_000), budget_stable=budget_stable).decision is Decision.HOLD
 
 
 def test_an_error_of_the_new_pack_holds():
-    gate = verdict(Counts(1_000_000, errors=1, harmed=1, denied_new=1))
+    gate = verdict(independent(1_000_000, errors=1, harmed=1, denied_new=1))
     assert gate.decision is Decision.HOLD
     assert "gave no value" in gate.reason
 
 
 def test_more_than_twice_the_denials_abort_though_few():
     """0.05 % of decisions become denied: below the bound on harm, but six times the old rate."""
-    counts = Counts(100_000, harmed=50, denied_old=10, denied_new=60, denied_both=10)
+    counts = independent(100_000, harmed=50, denied_old=10, denied_new=60, denied_both=10)
     gate = verdict(counts)
     assert gate.decision is Decision.ABORT
     assert "twice" in gate.reason
-    fewer = Counts(100_000, harmed=8, denied_old=10, denied_new=18, denied_both=10)
+    fewer = independent(100_000, harmed=8, denied_old=10, denied_new=18, denied_both=10)
     assert verdict(fewer).decision is Decision.ADVANCE
 
 
 def test_one_small_tenant_wholly_harmed_aborts_among_many():
-    quiet = {f"t{number}": Counts(10_000) for number in range(50)}
-    gate = judge(quiet | {"small": Counts(20, harmed=20, denied_new=20)}, bounds=Bounds(), budget_stable=True)
+    quiet = {f"t{number}": independent(10_000) for number in range(50)}
+    gate = judge(quiet | {"small": independent(20, harmed=20, denied_new=20)}, bounds=Bounds(), budget_stable=True)
     assert gate.decision is Decision.ABORT
     assert gate.harmed_tenants == ("small",)
 
@@ -172,14 +186,14 @@ def test_harmed_tenants_are_named_with_few_false_names():
     generator = np.random.default_rng(3)
     false = 0
     for _ in range(100):
-        tenants = {f"t{n}": Counts(500, harmed=int(generator.binomial(500, 0.002))) for n in range(40)}
+        tenants = {f"t{n}": independent(500, harmed=int(generator.binomial(500, 0.002))) for n in range(40)}
         false += bool(harmed_tenants(tenants, Bounds()))
     assert false <= 5
-    assert harmed_tenants({"a": Counts(100, harmed=9), "b": Counts(100)}, Bounds()) == ("a",)
+    assert harmed_tenants({"a": independent(100, harmed=9), "b": independent(100)}, Bounds()) == ("a",)
 
 
 def test_a_verdict_can_be_computed_again_from_its_statistics():
-    gate = verdict(Counts(5_000, harmed=2, denied_old=3, denied_new=5, denied_both=3, slow=1))
+    gate = verdict(independent(5_000, harmed=2, denied_old=3, denied_new=5, denied_both=3, slow=1))
     totals = Counts(**gate.statistics["totals"])
     again = judge({"acme": totals}, bounds=Bounds(), budget_stable=gate.statistics["budget_stable"])
     assert again.statistics["log_e"] == gate.statistics["log_e"]

@@ -1,20 +1,23 @@
-"""Evidence from the decision log: a real pack, a real change, closed hours once."""
+"""Evidence from the decision log: a real pack, a real change, closed windows once."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.decision.engine import Verdict
 from mc_pipelines.decision.log import DecisionRecord, decision_record, record_decisions
 from mc_pipelines.decision.packs import load_pack, revision_of
 from mc_pipelines.decision.regorus_engine import RegorusEngine
+from mc_pipelines.foundation.errors import VerificationError
 from mc_pipelines.foundation.ids import uuid7
 from mc_pipelines.foundation.object_store import open_object_store
-from mc_pipelines.policy.bundles import build_bundle, store_bundle
-from mc_pipelines.policy.controller import counts_of, start_rollout, tick
+from mc_pipelines.policy.bundles import build_bundle, bundle_path, store_bundle
+from mc_pipelines.policy.controller import counts_of, gate_of, tick
 from mc_pipelines.policy.replay import collect_evidence, replay
 from mc_pipelines.policy.rollout import Act
+from mc_pipelines_tests.policy.people import begin, propose, register
 
 
 def request(workflow: str, region: str = "us-east-1", **more: object) -> dict[str, object]:
@@ -52,37 +55,80 @@ def changed_pack():
     return replace(pack, data=data, revision=revision_of(pack.modules, "placement", data))
 
 
+SIGNER = LocalSigner.generate()
+TRUSTED = {SIGNER.key_id: SIGNER.public_key_pem}
+
+
 def test_masked_decisions_are_counted_and_not_guessed(clock):
     engine = RegorusEngine(load_pack("placement"))
     records = [recorded(clock.now(), request("a")), recorded(clock.now(), request("b", token="t"))]
     found = replay(records, engine, engine, "data.placement.deny")
-    assert (len(found.pairs), found.masked) == (1, 1)
+    assert (len(found.pairs), found.masked) == (1, {"acme": 1})
 
 
-@pytest.mark.database
-def test_closed_hours_become_evidence_once_and_the_widening_aborts(database, clock, tmp_path):
+def test_a_retry_is_the_same_question_under_another_execution_id(clock):
+    engine = RegorusEngine(load_pack("placement"))
+    records = [recorded(clock.now(), request("a", execution=f"e{number}")) for number in range(5)]
+    records.append(recorded(clock.now(), request("a", data_class="public", execution="e9")))
+    assert len(replay(records, engine, engine, "data.placement.deny").pairs) == 2
+
+
+@pytest.fixture
+def under_way(database, clock, tmp_path):
+    """A rollout of a changed pack, its bundles stored; decisions of two hours."""
     store = open_object_store(tmp_path.as_uri())
     old, new = load_pack("placement"), changed_pack()
     for pack in (old, new):
-        store_bundle(store, build_bundle(pack))
+        store_bundle(store, build_bundle(pack), SIGNER, trusted=TRUSTED)
     begun = clock.now()
     records = [recorded(begun + timedelta(minutes=minute), request(f"w{minute}")) for minute in range(0, 120, 2)]
-    records.append(recorded(begun + timedelta(minutes=5), request("west", "us-west-2")))
-    records.append(recorded(begun + timedelta(minutes=70), request("gov", "us-gov-west-1")))
+    records.append(recorded(begun + timedelta(minutes=6), request("west", "us-west-2")))
+    records.append(recorded(begun + timedelta(minutes=71), request("gov", "us-gov-west-1")))
     with database.app.begin() as connection:
         record_decisions(connection, records)
-        rollout = start_rollout(
-            connection, pack="placement", baseline=old.revision, challenger=new.revision, by="ada", now=begun
-        )
-    clock.advance(timedelta(minutes=90))
-    for _ in range(2):
-        collect_evidence(database.app, store, rollout, since=begun, now=clock.now())
+        ada = register(connection, "ada", "operator", now=begun)
+        rollout = begin(connection, ada, propose(old.revision, new.revision, now=begun), now=begun)
+    return store, rollout
+
+
+@pytest.mark.database
+def test_closed_windows_become_evidence_once_and_the_widening_aborts(database, clock, under_way):
+    store, rollout = under_way
+    begun = clock.now()
+    clock.advance(timedelta(minutes=70, seconds=29))
+    collected = [
+        collect_evidence(database.app, store, rollout, trusted=TRUSTED, since=begun, now=clock.now()) for _ in range(2)
+    ]
+    assert collected == [(33 + 1, 0), (0, 0)], "the window that just ended is not closed yet; and each is taken once"
     with database.app.begin() as connection:
         counts = counts_of(connection, rollout)["acme"]
-    assert (counts.decisions, counts.harmed, counts.widened) == (31, 1, 0), "the second hour is not closed yet"
+    assert (counts.decisions, counts.units, counts.harmed, counts.widened) == (34, 34, 1, 0)
     assert tick(database.app, clock, budget=lambda *_: True) == []
     clock.advance(timedelta(minutes=60))
-    assert collect_evidence(database.app, store, rollout, since=begun, now=clock.now()) == (62, 0)
+    assert collect_evidence(database.app, store, rollout, trusted=TRUSTED, since=begun, now=clock.now()) == (28, 0)
     (transition,) = tick(database.app, clock, budget=lambda *_: True)
     assert transition.act is Act.ABORTED
     assert transition.evidence["totals"] | {"decisions": 62, "undeclared": 1} == transition.evidence["totals"]
+
+
+@pytest.mark.database
+def test_an_unsigned_bundle_is_no_evidence(database, clock, under_way):
+    store, rollout = under_way
+    store.put(bundle_path("placement", rollout.challenger), build_bundle(changed_pack()).content, if_absent=False)
+    begun = clock.now()
+    clock.advance(timedelta(minutes=70))
+    with pytest.raises(VerificationError, match="not signed"):
+        collect_evidence(database.app, store, rollout, trusted=TRUSTED, since=begun, now=clock.now())
+
+
+@pytest.mark.database
+def test_more_than_one_in_a_thousand_that_cannot_be_replayed_holds(database, clock, under_way):
+    store, rollout = under_way
+    begun = clock.now()
+    with database.app.begin() as connection:
+        record_decisions(connection, [recorded(begun, request("secret", token="t"))])
+    clock.advance(timedelta(minutes=60))
+    assert collect_evidence(database.app, store, rollout, trusted=TRUSTED, since=begun, now=clock.now())[1] == 1
+    with database.app.begin() as connection:
+        gate = gate_of(connection, rollout, budget_stable=True, now=clock.now())
+    assert gate.reason == "1 recorded decisions cannot be replayed, more than 1 in 1,000"

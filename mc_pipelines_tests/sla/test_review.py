@@ -20,12 +20,12 @@ from mc_pipelines.foundation.errors import (
 )
 from mc_pipelines.foundation.flags import SLA_CREDITS, set_flag
 from mc_pipelines.foundation.ids import PersonId
-from mc_pipelines.foundation.tenants import Person, put_person
+from mc_pipelines.foundation.tenants import Person, is_same_person, put_person
 from mc_pipelines.sla.draft import age_drafts, draft_credits
 from mc_pipelines.sla.draft_store import get_draft
 from mc_pipelines.sla.issue import issue_completed
 from mc_pipelines.sla.limits import Limits
-from mc_pipelines.sla.review import approve, is_same_person, reject
+from mc_pipelines.sla.review import approve, reject
 from mc_pipelines_tests.sla.conftest import World
 
 pytestmark = pytest.mark.database

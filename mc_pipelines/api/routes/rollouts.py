@@ -252,7 +252,7 @@ class _Step:
 def _gate(connection: Connection, context: Context, rollout: Rollout) -> Gate:
     now = context.clock.now()
     facts = scan_facts(context.object_store, first_day=(now - LONGEST).date(), last_day=now.date())
-    return gate_of(connection, rollout, budget_stable=budget_stable(facts, now))
+    return gate_of(connection, rollout, budget_stable=budget_stable(facts, now), now=now)
 
 
 def _gate_answer(gate: Gate) -> GateAnswer:

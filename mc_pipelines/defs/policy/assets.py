@@ -22,10 +22,11 @@ _LOOK_BACK = timedelta(days=90)
     kinds={"postgres", "opa"},
     code_version="1",
     retry_policy=retries(),
-    description="Recorded decisions of closed hours, evaluated under the old and the new pack of every active rollout.",
+    description="Recorded decisions of closed windows, evaluated under the old and the new pack of every active rollout.",
 )
 def rollout_evidence(maestro: Maestro) -> dg.MaterializeResult[Any]:
-    """Replay into each active rollout's step; an hour that was collected adds nothing."""
+    """Replay into each active rollout's step; a window that was collected adds nothing."""
+    from mc_pipelines.attest.key_history import service_keys
     from mc_pipelines.policy.controller import counts_of, list_rollouts
     from mc_pipelines.policy.replay import collect_evidence
     from mc_pipelines.policy.rollout import ACTIVE, Phase
@@ -33,6 +34,7 @@ def rollout_evidence(maestro: Maestro) -> dg.MaterializeResult[Any]:
     context = maestro.open()
     with context.database.begin() as connection:
         active = [one for one in list_rollouts(connection) if one.phase in ACTIVE]
+        trusted = service_keys(connection)
     rows = []
     for one in active:
         back = _LOOK_BACK if one.phase is Phase.SIMULATE else timedelta()
@@ -40,6 +42,7 @@ def rollout_evidence(maestro: Maestro) -> dg.MaterializeResult[Any]:
             context.database,
             context.object_store,
             one,
+            trusted=trusted,
             since=one.step_started_at - back,
             now=context.clock.now(),
         )
@@ -65,7 +68,7 @@ def policy_rollouts(maestro: Maestro) -> dg.MaterializeResult[Any]:
     from mc_pipelines.policy.rollout import ACTIVE
 
     context = maestro.open()
-    stable = _budget(context)
+    stable, now = _budget(context), context.clock.now()
     moved = tick(context.database, context.clock, budget=lambda _connection, _rollout: stable)
     with context.database.begin() as connection:
         rows = [
@@ -74,7 +77,7 @@ def policy_rollouts(maestro: Maestro) -> dg.MaterializeResult[Any]:
                 one.phase,
                 f"{one.percent} %",
                 "held by a person" if one.held else "",
-                gate_of(connection, one, budget_stable=stable).reason if one.phase in ACTIVE else "",
+                gate_of(connection, one, budget_stable=stable, now=now).reason if one.phase in ACTIVE else "",
                 one.step_started_at,
             )
             for one in list_rollouts(connection)

@@ -1,4 +1,4 @@
-"""The sensor that moves rollouts: it asks for a run once an hour of evidence closed, or a rollout changed."""
+"""The sensor that moves rollouts: it asks for a run once a window of evidence closed, or a rollout changed."""
 
 from hashlib import sha256
 from typing import Any
@@ -11,7 +11,7 @@ from mc_pipelines.defs.resources import Maestro
 rollout_tick = dg.define_asset_job(
     "rollout_tick",
     selection=dg.AssetSelection.assets(rollout_evidence, policy_rollouts),
-    description="Collects evidence of the hours that closed, and moves the rollouts whose gate says so.",
+    description="Collects evidence of the windows that closed, and moves the rollouts whose gate says so.",
 )
 
 
@@ -22,9 +22,10 @@ rollout_tick = dg.define_asset_job(
     description="Advances, aborts or stops policy rollouts on paired evidence; holds while evidence is thin.",
 )
 def advance_rollouts(maestro: Maestro) -> dg.SensorResult | dg.SkipReason:
-    """Ask for one run an hour for all active rollouts, and one more after each move."""
+    """Ask for one run a window of evidence for all active rollouts, and one more after each move."""
     from mc_pipelines.foundation import flags
     from mc_pipelines.policy.controller import list_rollouts
+    from mc_pipelines.policy.replay import SETTLE, WINDOW
     from mc_pipelines.policy.rollout import ACTIVE
 
     opened = maestro.open()
@@ -34,7 +35,7 @@ def advance_rollouts(maestro: Maestro) -> dg.SensorResult | dg.SkipReason:
         active = [one for one in list_rollouts(connection) if one.phase in ACTIVE]
     if not active:
         return dg.SkipReason("no rollout is under way")
-    hour = opened.clock.now().replace(minute=0, second=0, microsecond=0)
+    window = int((opened.clock.now() - SETTLE).timestamp()) // int(WINDOW.total_seconds())
     standing: list[Any] = [f"{one.rollout_id}:{one.sequence}" for one in active]
-    run_key = f"{hour:%Y-%m-%dT%H}:{sha256(' '.join(sorted(standing)).encode()).hexdigest()[:16]}"
+    run_key = f"{window}:{sha256(' '.join(sorted(standing)).encode()).hexdigest()[:16]}"
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)])

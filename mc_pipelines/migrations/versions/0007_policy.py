@@ -24,6 +24,14 @@ _COUNTS = (
     "denied_new",
     "denied_both",
     "slow",
+    "units",
+    "units_harmed",
+    "units_touched",
+    "units_denied_old",
+    "units_denied_new",
+    "units_denied_both",
+    "units_slow",
+    "unreplayable",
 )
 
 
@@ -31,9 +39,10 @@ def upgrade() -> None:
     """Create the tables."""
     _create_rollouts()
     _create_evidence_and_pointers()
+    _create_approvals()
     op.execute(grant_app("policy_rollout", "select", "insert", "update"))
     op.execute(grant_app("policy_pointer", "select", "insert", "update"))
-    for table in ("policy_transition", "policy_evidence"):
+    for table in ("policy_transition", "policy_evidence", "policy_approval"):
         for statement in insert_only(table):
             op.execute(statement)
 
@@ -92,13 +101,31 @@ def _create_evidence_and_pointers() -> None:
         sa.Column("last_known_good", sa.Text),
         sa.Column("challenger", sa.Text),
         sa.Column("percent", sa.Integer, nullable=False),
+        sa.Column("warn_percent", sa.Integer, nullable=False),
         sa.Column("rollout_id", sa.Uuid),
         sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("pack", "cohort", name="pk_policy_pointer"),
     )
 
 
+def _create_approvals() -> None:
+    op.create_table(
+        "policy_approval",
+        sa.Column("rollout_id", sa.Uuid, nullable=False),
+        sa.Column("person_id", sa.Uuid, nullable=False),
+        sa.Column("key_id", sa.Text, nullable=False),
+        sa.Column(
+            "signature",
+            sa.LargeBinary,
+            nullable=False,
+            comment="DER, over the DSSE encoding of the rollout's proposal",
+        ),
+        sa.Column("signed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("rollout_id", "person_id", name="pk_policy_approval"),
+    )
+
+
 def downgrade() -> None:
     """Drop the tables."""
-    for table in ("policy_pointer", "policy_evidence", "policy_transition", "policy_rollout"):
+    for table in ("policy_approval", "policy_pointer", "policy_evidence", "policy_transition", "policy_rollout"):
         op.drop_table(table)
