@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mc_pipelines.executions.records import Transition
 
 app = typer.Typer(help="List, show and ingest executions.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="An execution's id; `mc executions ls`.")]
@@ -59,8 +64,19 @@ def show(execution_id: Id, json: Json = False) -> None:
     print(f"{published.execution_id} of {published.tenant}: {published.workflow} ({published.manifest_digest})")
     rows = ([step.at, step.state, step.attempt, step.detail.get("reason", "")] for step in steps)
     print_table(("at", "state", "attempt", "reason"), rows)
+    for line in _warnings(steps):
+        print(line)
     if receipt is not None:
         print(f"receipt {receipt.receipt_digest} at {receipt.path}")
+
+
+def _warnings(steps: Sequence[Transition]) -> Iterator[str]:
+    """Yield what a policy that is being rolled out would have denied."""
+    for step in steps:
+        warning = step.detail.get("warning") or {}
+        for denial in warning.get("wouldDeny", ()):
+            what = f"{denial['candidate']}: {denial['why']} (fix: {denial['fix']})"
+            yield f"warning: policy {warning['revision'][:19]} will deny {what}"
 
 
 @app.command()

@@ -42,7 +42,7 @@ from mc_pipelines.runner.conductor import Conductor
 from mc_pipelines.runner.dispatcher import Dispatcher
 from mc_pipelines.runner.driver import Outcome, Work
 from mc_pipelines.runner.drivers.local import LocalDriver
-from mc_pipelines.runner.policies import PackSource, Policies, shipped_pack
+from mc_pipelines.runner.policies import InForce, PackSource, Policies, shipped_pack
 from mc_pipelines.runner.price import LOCAL_PRICES
 from mc_pipelines.runner.publish import input_path, publish, publish_all, store_inputs
 from mc_pipelines.runner.queue import ClaimLostError
@@ -401,7 +401,7 @@ def test_the_pack_in_force_decides_and_the_decision_replays(house: House) -> Non
         put_tenant(connection, Tenant(TenantId("globex"), "UTC", "USD", residency=("local",)), now=house.clock.now())
     held, free = house.publish(tenant="globex"), house.publish()
     packs = {"globex": frozen, "acme": shipped}
-    asyncio.run(house.dispatcher(packs=lambda _connection, tenant: packs[tenant]).run_until_idle())
+    asyncio.run(house.dispatcher(packs=lambda _connection, tenant: InForce(packs[tenant])).run_until_idle())
     assert (house.states(held)[-1], house.states(free)[-1]) == ("denied", "succeeded")
     with house.database.begin() as connection:
         decisions = decisions_of_day(connection, "placement", house.clock.now().date())

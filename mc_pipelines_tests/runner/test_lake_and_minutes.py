@@ -10,17 +10,20 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from mc_pipelines.attest.key_history import KeyRecord, record_key, service_keys
 from mc_pipelines.attest.log import read_content
 from mc_pipelines.attest.minute import prove_in_minute
+from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.executions.facts import days_with_facts, scan_facts
 from mc_pipelines.executions.manifest import manifest_of
 from mc_pipelines.executions.records import ReceiptRecord, add_executions, add_receipt, get_transitions
 from mc_pipelines.foundation import outbox
 from mc_pipelines.foundation.canonical import parse_json, sha256_digest
 from mc_pipelines.foundation.clock import FrozenClock
+from mc_pipelines.foundation.errors import VerificationError
 from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.foundation.object_store_local import LocalObjectStore
-from mc_pipelines.policy.bundles import build_bundle, store_bundle
+from mc_pipelines.policy.bundles import build_bundle, bundle_path, sign_bundle, store_bundle
 from mc_pipelines.policy.pointers import activate_first
 from mc_pipelines.runner.lake import FINISHED, flush_facts, waiting
 from mc_pipelines.runner.minutes import GRACE, enter_minutes
@@ -231,7 +234,20 @@ def test_the_pointer_of_policy_names_the_pack(house: House, tmp_path: Path) -> N
     settings = Settings(home=tmp_path, object_store_url=(tmp_path / "objects").as_uri())
     source = placement_packs(Context(settings, house.database, house.clock))
     with house.database.begin() as connection:
-        assert source(connection, TenantId("acme")).revision == shipped.revision
-        store_bundle(LocalObjectStore(tmp_path / "objects"), build_bundle(other))
+        assert source(connection, TenantId("acme")).pack.revision == shipped.revision
         activate_first(connection, "placement", other.revision, now=house.clock.now())
-        assert source(connection, TenantId("acme")).revision == other.revision != shipped.revision
+        activate_first(connection, "placement", shipped.revision, now=house.clock.now(), cohort="globex")
+        store = LocalObjectStore(tmp_path / "objects")
+        path = bundle_path("placement", other.revision)
+        store.put(path, build_bundle(other).content)
+        with pytest.raises(VerificationError, match="not signed"):
+            source(connection, TenantId("acme"))
+        store.put(path, sign_bundle(build_bundle(other), LocalSigner.generate()).content, if_absent=False)
+        with pytest.raises(VerificationError, match="No trusted key"):
+            source(connection, TenantId("acme"))
+        record = KeyRecord(house.signer.key_id, house.signer.public_key_pem, house.clock.now())
+        record_key(connection, record, now=house.clock.now())
+        keys = service_keys(connection)
+        assert store_bundle(store, build_bundle(other), house.signer, trusted=keys) == path
+        assert source(connection, TenantId("acme")).pack.revision == other.revision != shipped.revision
+        assert source(connection, TenantId("globex")).pack.revision == shipped.revision, "a tenant's own pointer"

@@ -22,7 +22,7 @@ _LOOK_BACK = timedelta(days=90)
     kinds={"postgres", "opa"},
     code_version="1",
     retry_policy=retries(),
-    description="Recorded decisions of closed windows, evaluated under the old and the new pack of every active rollout.",
+    description="Recorded decisions of closed windows, under the old and the new pack of every active rollout.",
 )
 def rollout_evidence(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Replay into each active rollout's step; a window that was collected adds nothing."""
