@@ -5,6 +5,7 @@ Nobody can force a step: `advance` moves a rollout only where its gate says so, 
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -17,15 +18,17 @@ from sqlalchemy import Connection
 from mc_pipelines.api.access import AccessOf, ContextOf, guarded_router
 from mc_pipelines.api.documents import Answer, Ask, Moment, Reason
 from mc_pipelines.api.openapi import answers
+from mc_pipelines.attest.dsse import Envelope
 from mc_pipelines.composition import Context
 from mc_pipelines.executions.facts import scan_facts
 from mc_pipelines.foundation import flags
 from mc_pipelines.foundation.errors import ConflictError, UnavailableError
 from mc_pipelines.foundation.ids import parse_uuid
 from mc_pipelines.policy import rollout as machine
-from mc_pipelines.policy.controller import change, gate_of, get_rollout, history, list_rollouts
+from mc_pipelines.policy.controller import approve_rollout, change, gate_of, get_rollout, history, list_rollouts
 from mc_pipelines.policy.error_budget import LONGEST, budget_stable
 from mc_pipelines.policy.gates import Gate
+from mc_pipelines.policy.proposal import Proposal
 from mc_pipelines.policy.rollout import ACTIVE, Rollout, Transition
 
 router = guarded_router("policy rollouts")
@@ -121,6 +124,7 @@ class RolloutDetails(RolloutAnswer):
     """A rollout, what its gate says now, and how it came there."""
 
     gate: GateAnswer | None = Field(description="null once the rollout has ended")
+    payload: str = Field(description="the bytes that people sign, in base64")
     history: list[dict[str, Any]]
 
 
@@ -128,6 +132,21 @@ class MovedAnswer(RolloutAnswer):
     """A rollout after an act."""
 
     moved: bool = Field(description="false: it already stood so")
+
+
+class ApprovalRequest(Ask):
+    """One person's signature."""
+
+    envelope: dict[str, Any] = Field(
+        description="a DSSE envelope whose payload is the rollout's `payload`, with one signature of your key"
+    )
+
+
+class ApprovedAnswer(RolloutAnswer):
+    """A rollout and its signatures."""
+
+    signatures: int = Field(description="people whose signature counts now")
+    missing: str | None = Field(description="what enforcing still waits for; null: nothing but the evidence")
 
 
 class RolloutList(Answer):
@@ -148,7 +167,7 @@ def index(context: ContextOf) -> RolloutList:
 @router.get(
     "/api/policy/rollout/{rollout}",
     summary="Show a rollout, its evidence and its history",
-    responses=answers(_ROLLOUT | {"gate": _GATE, "history": [_TRANSITION]}, 404),
+    responses=answers(_ROLLOUT | {"gate": _GATE, "payload": "eyJfdHlwZSI6Li4ufQ==", "history": [_TRANSITION]}, 404),
 )
 def show(rollout: str, context: ContextOf) -> RolloutDetails:
     """Judge the step as it stands now; looking moves nothing."""
@@ -156,7 +175,12 @@ def show(rollout: str, context: ContextOf) -> RolloutDetails:
         found = get_rollout(connection, parse_uuid(rollout, field="rollout"))
         gate = _gate(connection, context, found) if found.phase in ACTIVE else None
         documents = history(connection, found.rollout_id)
-    return RolloutDetails(**_facts(found), gate=None if gate is None else _gate_answer(gate), history=documents)
+    return RolloutDetails(
+        **_facts(found),
+        gate=None if gate is None else _gate_answer(gate),
+        payload=base64.b64encode(Proposal.of(found).payload).decode(),
+        history=documents,
+    )
 
 
 @router.post(
@@ -193,6 +217,23 @@ def act(
         step = _Step(connection, context, request, by=str(access.person.person_id))
         after = change(connection, request.rollout, context.clock.now(), step)
     return MovedAnswer(**_facts(after), moved=step.moved)
+
+
+@router.post(
+    "/api/policy/rollout/{rollout}/approve",
+    summary="Add a person's signature to a rollout",
+    responses=answers(_ROLLOUT | {"signatures": 2, "missing": None}, 403, 404, 409, 422),
+)
+def approve(rollout: str, request: ApprovalRequest, access: AccessOf, context: ContextOf) -> ApprovedAnswer:
+    """Take a signature that was made elsewhere over the rollout's payload; two people's let it be enforced."""
+    after, standing = approve_rollout(
+        context.database,
+        context.clock,
+        parse_uuid(rollout, field="rollout"),
+        access.person,
+        Envelope.from_document(request.envelope),
+    )
+    return ApprovedAnswer(**_facts(after), signatures=len(standing.signed), missing=standing.missing)
 
 
 class _Step:
