@@ -1,8 +1,9 @@
 """Signed notes (C2SP signed-note): text that several keys sign line by line.
 
-Two of the assigned signature types are read and written: ``0x02`` ECDSA P-256 (the product's signing key, which any
-key service can hold) and ``0x01`` Ed25519 (a log key of its own, for verifiers that know nothing else). The key hash
-is, for Ed25519, the first 4 bytes of SHA-256(name, newline, 0x01, key), and for ECDSA those of SHA-256(DER SPKI).
+Three of the assigned signature types are read and written: ``0x02`` ECDSA P-256 (the product's signing key, which any
+key service can hold), ``0x01`` Ed25519 (a log key of its own, for verifiers that know nothing else) and ``0x04``
+(timestamped Ed25519 cosignatures of witnesses, C2SP tlog-cosignature). The key hash is, for Ed25519, the first 4 bytes
+of SHA-256(name, newline, type, key), and for ECDSA those of SHA-256(DER SPKI).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,11 +24,14 @@ from mc_pipelines.foundation.errors import InputError, VerificationError
 
 ED25519 = 0x01
 ECDSA = 0x02
+COSIGNATURE = 0x04
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 
 _HASH_BYTES = 4
 _ED25519_KEY_BYTES = 32
+_TIME_BYTES = 8
+_LAST_TIME = 1 << 63
 _SIGNATURE_PREFIX = "\N{EM DASH} "
 _VERIFIER_KEY = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+(\S+)")
 
@@ -42,12 +46,12 @@ class NoteKey:
 
     def __post_init__(self) -> None:
         _require_name(self.name)
-        if self.kind == ED25519 and len(self.public_key) == _ED25519_KEY_BYTES:
+        if self.kind in {ED25519, COSIGNATURE} and len(self.public_key) == _ED25519_KEY_BYTES:
             return
         if self.kind == ECDSA:
             load_public_key_der(self.public_key)
             return
-        raise InputError("Neither an Ed25519 nor an ECDSA P-256 note key", field="signature type", value=self.kind)
+        raise InputError("Not an Ed25519, ECDSA P-256 or witness key", field="signature type", value=self.kind)
 
     @classmethod
     def ecdsa(cls, name: str, public_key_pem: bytes) -> NoteKey:
@@ -94,8 +98,11 @@ class NoteKey:
         if self.kind == ECDSA:
             verify_with_key(load_public_key_der(self.public_key), signature, text.encode())
             return
+        message = text.encode()
+        if self.kind == COSIGNATURE:
+            message, signature = cosigned_message(text, cosigned_at(signature)), signature[_TIME_BYTES:]
         try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, text.encode())
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
         except InvalidSignature as error:
             raise VerificationError("The signature does not match the note", field="signature") from error
 
@@ -137,6 +144,37 @@ class Ed25519NoteSigner:
         return self._private_key.sign(text.encode())
 
 
+class WitnessNoteSigner:
+    """Signs notes as a witness: what it has seen, and when (C2SP tlog-cosignature, ``cosignature/v1``)."""
+
+    def __init__(self, name: str, private_key: Ed25519PrivateKey, seconds: Callable[[], int]) -> None:
+        self._private_key = private_key
+        self._seconds = seconds
+        self.key = NoteKey(name, COSIGNATURE, private_key.public_key().public_bytes_raw())
+
+    def sign_note(self, text: str) -> bytes:
+        """Return the time and the Ed25519 signature over it and a checkpoint's text."""
+        now = self._seconds()
+        return now.to_bytes(_TIME_BYTES, "big") + self._private_key.sign(cosigned_message(text, now))
+
+
+def cosigned_message(text: str, seconds: int) -> bytes:
+    """Return the bytes that a witness signs for a checkpoint's text."""
+    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
+
+
+def cosigned_at(signature: bytes) -> int:
+    """Return the time in a witness's signature, in seconds since the epoch.
+
+    Raises:
+        VerificationError: the signature is too short or the time out of range.
+    """
+    seconds = int.from_bytes(signature[:_TIME_BYTES], "big")
+    if len(signature) <= _TIME_BYTES or not 0 < seconds < _LAST_TIME:
+        raise VerificationError("Not a timestamped cosignature", field="signature")
+    return seconds
+
+
 @dataclass(frozen=True)
 class NoteSignature:
     """One signature line: key name, key hash and signature."""
@@ -144,6 +182,19 @@ class NoteSignature:
     name: str
     key_hash: bytes
     signature: bytes
+
+    def __str__(self) -> str:
+        """Return the line, with its newline."""
+        return f"{_SIGNATURE_PREFIX}{self.name} {base64.b64encode(self.key_hash + self.signature).decode('ascii')}\n"
+
+    @classmethod
+    def parse(cls, line: str) -> NoteSignature:
+        """Read one line without its newline.
+
+        Raises:
+            InputError: it is no signature line.
+        """
+        return _signature(line)
 
 
 @dataclass(frozen=True)
@@ -155,11 +206,7 @@ class SignedNote:
 
     def __str__(self) -> str:
         """Return the note in its one form."""
-        lines = (
-            f"{_SIGNATURE_PREFIX}{one.name} {base64.b64encode(one.key_hash + one.signature).decode('ascii')}\n"
-            for one in self.signatures
-        )
-        return f"{self.text}\n{''.join(lines)}"
+        return f"{self.text}\n{''.join(str(one) for one in self.signatures)}"
 
 
 def sign_note(text: str, signers: Iterable[NoteSigner]) -> SignedNote:

@@ -15,12 +15,12 @@ from typing import Any
 
 from mc_pipelines.attest.bundle import parse_bundle, verify_managed
 from mc_pipelines.attest.checkpoint import PROOF_HEADER, LogProof, verify_checkpoint
-from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, Envelope, verify
+from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, Envelope, decode_base64, verify
 from mc_pipelines.attest.key_history import KeyStatus, find_key, key_at
 from mc_pipelines.attest.report import Report
 from mc_pipelines.attest.statement import Statement, parse_statement
 from mc_pipelines.attest.trust import Trust
-from mc_pipelines.foundation.canonical import digest_of, parse_json, sha256_digest
+from mc_pipelines.foundation.canonical import canonical_json, digest_of, parse_json, sha256_digest
 from mc_pipelines.foundation.clock import parse_utc, rfc3339
 from mc_pipelines.foundation.errors import InputError, MaestroError, VerificationError
 from mc_pipelines.foundation.ids import KeyId
@@ -132,6 +132,8 @@ def verify_envelope(
             raise VerificationError(
                 "A signature that names a trusted key does not hold", field="keyid", value=signature.keyid
             )
+    if document is not None and not set(signers) <= {signature.keyid for signature in envelope.signatures}:
+        raise VerificationError("A signature's hint names another key than the one that signed", field="keyid")
     further = len(envelope.signatures) - len(signers)
     if further:
         report.not_proved.append(f"{further} further signature(s) are of no other trusted key and count for nothing.")
@@ -181,12 +183,33 @@ def _recognise(
 
 
 def _verify_note(content: bytes, trust: Trust, proof: bytes | None, report: Report) -> None:
-    document = _floats(parse_json(content, what="signed note"))
-    try:
-        envelope = Envelope.from_json(base64.b64decode(document.pop("signature"), validate=True))
-    except ValueError as error:
-        raise InputError("The signature is not the base64 of an envelope", field="signature") from error
+    document, envelope = split_note(content)
     verify_envelope(envelope, trust, report, proof=proof, document=document)
+
+
+def split_note(content: bytes) -> tuple[dict[str, Any], Envelope]:
+    """Split a signed note into its members without the signature, and the envelope.
+
+    One note has one file: bytes that are not the note's canonical form are refused, though they may mean the same,
+    and so is base64 that is not the one encoding of the envelope, or an envelope that is not written in its one form.
+
+    Raises:
+        InputError: it is no signed note.
+        VerificationError: the note, the base64 or the envelope is not in its one form.
+    """
+    document = _floats(parse_json(content, what="signed note"))
+    if not isinstance(document, dict) or not isinstance(document.get("signature"), str):
+        raise InputError("Not a signed note", field="signature")
+    if canonical_json(document) != content:
+        raise VerificationError(
+            "The note is not in its canonical form (RFC 8785)", field="note", mend="use the file exactly as issued"
+        )
+    encoded = document.pop("signature")
+    inside = decode_base64(encoded, field="signature")
+    envelope = Envelope.from_json(inside)
+    if base64.b64encode(inside).decode("ascii") != encoded or envelope.to_json() != inside:
+        raise VerificationError("The envelope is not in its one form", field="signature")
+    return document, envelope
 
 
 def _check_document(statement: Statement, document: dict[str, Any], report: Report) -> None:

@@ -14,11 +14,12 @@ from decimal import Decimal
 from typing import Any
 
 from mc_pipelines import __version__
-from mc_pipelines.attest.dsse import Envelope, decode_base64
+from mc_pipelines.attest.dsse import Envelope
 from mc_pipelines.attest.statement import Statement, Subject, predicate_type
+from mc_pipelines.attest.verify import split_note
 from mc_pipelines.foundation.canonical import canonical_json, digest_of, parse_json
 from mc_pipelines.foundation.clock import rfc3339
-from mc_pipelines.foundation.errors import InputError, VerificationError
+from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.contract import Contract, Objective, Signed
@@ -142,17 +143,7 @@ def open_note(content: bytes) -> tuple[dict[str, Any], Digest, Envelope]:
         VerificationError: the bytes are not the note's canonical form, or the base64 is not strict.
         InputError: it is no signed note.
     """
-    document = plain_numbers(parse_json(content, what="note"))
-    if not isinstance(document, dict) or not isinstance(document.get("signature"), str):
-        raise InputError("Not a signed credit note", field="signature")
-    if canonical_json(document) != content:
-        raise VerificationError(
-            "The note is not in its canonical form (RFC 8785)", field="note", mend="use the file exactly as issued"
-        )
-    encoded = decode_base64(document.pop("signature"), field="signature")
-    envelope = Envelope.from_json(encoded)
-    if envelope.to_json() != encoded:
-        raise VerificationError("The envelope is not in its one form", field="signature")
+    document, envelope = split_note(content)
     return document, digest_of(document), envelope
 
 
