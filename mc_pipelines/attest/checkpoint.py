@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mc_pipelines.attest.dsse import decode_base64
 from mc_pipelines.attest.merkle import HASH_BYTES, leaf_hash, verify_inclusion
-from mc_pipelines.attest.note import NoteKey, parse_note, verify_note
+from mc_pipelines.attest.note import COSIGNATURE, NoteKey, cosigned_at, parse_note, verify_note
 from mc_pipelines.foundation.errors import InputError
 
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
@@ -62,6 +63,32 @@ def verify_checkpoint(note: bytes | str, keys: Iterable[NoteKey]) -> tuple[Check
     parsed = parse_note(note)
     checkpoint = Checkpoint.parse(parsed.text)
     return checkpoint, verify_note(parsed, [key for key in keys if key.name == checkpoint.origin])
+
+
+@dataclass(frozen=True)
+class Cosigned:
+    """Which witness saw a checkpoint, and when."""
+
+    witness: str
+    at: datetime
+
+
+def verify_cosignatures(note: bytes | str, witnesses: Sequence[NoteKey]) -> list[Cosigned]:
+    """Return the trusted witnesses that signed a checkpoint note, each once; others are passed over.
+
+    Raises:
+        VerificationError: a line that names a trusted witness does not hold.
+    """
+    parsed = parse_note(note)
+    known = {(key.name, key.key_hash): key for key in witnesses if key.kind == COSIGNATURE}
+    found: dict[str, Cosigned] = {}
+    for line in parsed.signatures:
+        key = known.get((line.name, line.key_hash))
+        if key is not None:
+            key.verify(parsed.text, line.signature)
+            at = datetime.fromtimestamp(cosigned_at(line.signature), UTC)
+            found.setdefault(str(key), Cosigned(key.name, at))
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,15 @@ from mc_pipelines.attest.merkle import (
     prove_inclusion,
 )
 from mc_pipelines.attest.note import EcdsaNoteSigner, NoteSigner, sign_note
-from mc_pipelines.attest.records import log_checkpoint, log_content, log_entry, log_leaf, log_node, log_pending
+from mc_pipelines.attest.records import (
+    log_checkpoint,
+    log_content,
+    log_cosignature,
+    log_entry,
+    log_leaf,
+    log_node,
+    log_pending,
+)
 from mc_pipelines.attest.signer import Signer
 from mc_pipelines.foundation.canonical import canonical_json, digest_of, sha256_digest
 from mc_pipelines.foundation.clock import Clock, as_utc, rfc3339
@@ -171,19 +179,19 @@ def sequence(
 
 
 def latest_checkpoint(connection: Connection, *, at_least: int = 0) -> str | None:
-    """Return the newest signed checkpoint note, or None while the log is empty.
+    """Return the newest signed checkpoint note with its cosignatures, or None while the log is empty.
 
     Args:
         connection: any transaction.
         at_least: the least tree size that will do.
     """
     found = connection.execute(
-        select(log_checkpoint.c.note)
+        select(log_checkpoint.c.size, log_checkpoint.c.note)
         .where(log_checkpoint.c.size >= at_least)
         .order_by(log_checkpoint.c.size.desc())
         .limit(1)
-    ).scalar()
-    return None if found is None else str(found)
+    ).first()
+    return None if found is None else _with_cosignatures(connection, found.size, found.note)
 
 
 def find_entry(connection: Connection, leaf_id: str) -> Entry:
@@ -228,7 +236,9 @@ def read_content(connection: Connection, digest: str) -> bytes:
 
 
 def inclusion_proof(connection: Connection, leaf_id: str) -> LogProof:
-    """Return the proof that an act is in the log, against the newest checkpoint.
+    """Return the proof that an act is in the log, against the newest checkpoint that a witness has cosigned.
+
+    Where no witness has cosigned one that covers the act, the newest checkpoint is taken.
 
     Raises:
         NotFoundError: there is no such act.
@@ -239,11 +249,11 @@ def inclusion_proof(connection: Connection, leaf_id: str) -> LogProof:
         raise ConflictError(
             "The entry has no index yet", field="leaf id", value=leaf_id, mend="wait for the sequencer, then ask again"
         )
-    row = connection.execute(
-        select(log_checkpoint.c.size, log_checkpoint.c.note).order_by(log_checkpoint.c.size.desc()).limit(1)
-    ).one()
-    hashes = prove_inclusion(lambda nodes: _read_nodes(connection, nodes), entry.index, row.size)
-    return LogProof(entry.index, tuple(hashes), row.note, entry.entry)
+    witnessed = select(func.max(log_cosignature.c.size)).where(log_cosignature.c.size > entry.index)
+    size = connection.execute(witnessed).scalar() or _size(connection)
+    note = connection.execute(select(log_checkpoint.c.note).where(log_checkpoint.c.size == size)).scalar_one()
+    hashes = prove_inclusion(lambda nodes: _read_nodes(connection, nodes), entry.index, size)
+    return LogProof(entry.index, tuple(hashes), _with_cosignatures(connection, size, note), entry.entry)
 
 
 def consistency_proof(connection: Connection, old_size: int, new_size: int) -> list[bytes]:
@@ -266,6 +276,12 @@ def waiting(connection: Connection) -> tuple[int, datetime | None]:
         .join(log_leaf, log_leaf.c.leaf_id == log_pending.c.leaf_id)
     ).one()
     return int(count), oldest
+
+
+def _with_cosignatures(connection: Connection, size: int, note: str) -> str:
+    table = log_cosignature
+    query = select(table.c.line).where(table.c.size == size).order_by(table.c.witness)
+    return note + "".join(connection.execute(query).scalars())
 
 
 def _size(connection: Connection) -> int:

@@ -88,6 +88,16 @@ log_checkpoint = Table(
 )
 """Signed heads; one size has one head, so the log cannot sign two views of itself."""
 
+log_cosignature = Table(
+    "attest_log_cosignature",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("witness", Text, primary_key=True, comment="verifier key"),
+    Column("line", Text, nullable=False, comment="signature line over the checkpoint of this size"),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+)
+"""What witnesses signed, each verified before it was stored."""
+
 key_revision = Table(
     "attest_key_revision",
     metadata,

@@ -33,6 +33,9 @@ class Trust:
         version: grows by one with every change.
         root_keys: the keys that may change this list.
         threshold: how many of them must agree.
+        witnesses: verifier keys of witnesses of the logs.
+        witness_threshold: how many of them must have cosigned a log's checkpoint; 0: a proof holds without any.
+        timestamp_authorities: root certificates (PEM) of time-stamping authorities.
     """
 
     keys: tuple[KeyRecord, ...]
@@ -40,6 +43,9 @@ class Trust:
     version: int = 1
     root_keys: tuple[KeyId, ...] = ()
     threshold: int = 1
+    witnesses: tuple[NoteKey, ...] = ()
+    witness_threshold: int = 0
+    timestamp_authorities: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         known = {key.key_id for key in self.keys}
@@ -51,6 +57,8 @@ class Trust:
             raise InputError("The threshold cannot be reached", field="threshold", value=self.threshold)
         if not set(self.root_keys) <= known:
             raise InputError("A root key is not listed", field="rootKeys", value=list(self.root_keys))
+        if not 0 <= self.witness_threshold <= len({str(key) for key in self.witnesses}):
+            raise InputError("So many witnesses are not listed", field="witnessThreshold", value=self.witness_threshold)
 
     @property
     def pems(self) -> dict[KeyId, bytes]:
@@ -66,6 +74,9 @@ class Trust:
             "logs": [str(key) for key in self.logs],
             "rootKeys": list(self.root_keys),
             "threshold": self.threshold,
+            "witnesses": [str(key) for key in self.witnesses],
+            "witnessThreshold": self.witness_threshold,
+            "timestampAuthorities": [pem.decode("ascii") for pem in self.timestamp_authorities],
         }
 
     def to_json(self) -> bytes:
@@ -135,6 +146,9 @@ def _read(document: Any) -> Trust:
             _integer(document["version"], "version"),
             tuple(KeyId(str(one)) for one in document["rootKeys"]),
             _integer(document["threshold"], "threshold"),
+            tuple(NoteKey.parse(one) for one in document.get("witnesses", [])),
+            _integer(document.get("witnessThreshold", 0), "witnessThreshold"),
+            tuple(one.encode("ascii") for one in document.get("timestampAuthorities", [])),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"The trust file is malformed: {error!r}", field="trust file") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mc_pipelines.attest.bundle import parse_bundle, verify_managed
-from mc_pipelines.attest.checkpoint import PROOF_HEADER, LogProof, verify_checkpoint
+from mc_pipelines.attest.checkpoint import PROOF_HEADER, LogProof, verify_checkpoint, verify_cosignatures
 from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, Envelope, decode_base64, verify
 from mc_pipelines.attest.key_history import KeyStatus, find_key, key_at
 from mc_pipelines.attest.report import Report
@@ -126,17 +126,7 @@ def verify_envelope(
         InputError: a part is malformed.
         VerificationError: something does not hold.
     """
-    signers = verify(envelope, trust.pems)
-    for signature in envelope.signatures:
-        if signature.keyid in trust.pems and signature.keyid not in signers:
-            raise VerificationError(
-                "A signature that names a trusted key does not hold", field="keyid", value=signature.keyid
-            )
-    if document is not None and not set(signers) <= {signature.keyid for signature in envelope.signatures}:
-        raise VerificationError("A signature's hint names another key than the one that signed", field="keyid")
-    further = len(envelope.signatures) - len(signers)
-    if further:
-        report.not_proved.append(f"{further} further signature(s) are of no other trusted key and count for nothing.")
+    signers = _check_signatures(envelope, trust, report, hints=document is not None)
     signed_at = None if proof is None else _check_proof(envelope, trust, proof, report)
     holders: list[str] = []
     for key_id in signers:
@@ -157,6 +147,22 @@ def verify_envelope(
         report.not_proved.append(f"What it means: no verifier here knows predicate type {statement.predicate_type}.")
         return
     verifier(Evidence(statement, tuple(holders), signed_at, document, trust, signers), report)
+
+
+def _check_signatures(envelope: Envelope, trust: Trust, report: Report, *, hints: bool) -> tuple[KeyId, ...]:
+    """Return the trusted keys that signed; in a note the hints too must be right, so that it has one form."""
+    signers = verify(envelope, trust.pems)
+    for signature in envelope.signatures:
+        if signature.keyid in trust.pems and signature.keyid not in signers:
+            raise VerificationError(
+                "A signature that names a trusted key does not hold", field="keyid", value=signature.keyid
+            )
+    if hints and not set(signers) <= {signature.keyid for signature in envelope.signatures}:
+        raise VerificationError("A signature's hint names another key than the one that signed", field="keyid")
+    further = len(envelope.signatures) - len(signers)
+    if further:
+        report.not_proved.append(f"{further} further signature(s) are of no other trusted key and count for nothing.")
+    return signers
 
 
 def _recognise(
@@ -226,8 +232,23 @@ def _check_proof(envelope: Envelope, trust: Trust, proof: bytes, report: Report)
         raise VerificationError("The log proof is about something else", field="content", value=digest)
     checkpoint = parsed.verify(entry, trust.logs)
     report.proved.append(f"It is entry {parsed.index} of log {checkpoint.origin}, entered as of {rfc3339(at)}.")
-    report.not_proved.append("That the log shows everybody the same tree: no witness has signed this checkpoint.")
+    _check_witnesses(parsed.note, trust, report)
     return at
+
+
+def _check_witnesses(note: str, trust: Trust, report: Report) -> None:
+    seen = verify_cosignatures(note, trust.witnesses)
+    if len(seen) < trust.witness_threshold:
+        raise VerificationError(
+            f"{len(seen)} of the {trust.witness_threshold} required witnesses have cosigned the checkpoint",
+            field="checkpoint",
+            mend="ask for a proof against a checkpoint that they have cosigned",
+        )
+    if seen:
+        names = ", ".join(f"{one.witness} at {rfc3339(one.at)}" for one in seen)
+        report.proved.append(f"{len(seen)} witness(es) have seen this checkpoint and no other of its size: {names}.")
+    else:
+        report.not_proved.append("That the log shows everybody the same tree: no witness has signed this checkpoint.")
 
 
 def _entry_of(proof: LogProof) -> tuple[bytes, str, datetime]:
@@ -261,6 +282,7 @@ def _verify_checkpoint_file(content: bytes, trust: Trust, report: Report) -> Non
     report.proved.append(
         f"Log {checkpoint.origin} signed a tree of {checkpoint.size} entries with {len(keys)} trusted key(s)."
     )
+    _check_witnesses(content.decode(), trust, report)
     report.not_proved.append("That this continues an earlier checkpoint: ask for a consistency proof.")
 
 
@@ -268,6 +290,7 @@ def _verify_proof_file(content: bytes, trust: Trust, report: Report) -> None:
     proof = LogProof.parse(content)
     entry, digest, at = _entry_of(proof)
     checkpoint = proof.verify(entry, trust.logs)
+    _check_witnesses(proof.note, trust, report)
     report.proved.append(
         f"Entry {proof.index} of log {checkpoint.origin} commits to content {digest} as of {rfc3339(at)}."
     )

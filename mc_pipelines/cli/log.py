@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
 
 app = typer.Typer(help="The audit log: checkpoints, entries and proofs.", no_args_is_help=True)
+
+if TYPE_CHECKING:
+    from mc_pipelines.attest.note import NoteKey
+    from mc_pipelines.composition import Context
 
 _Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 
@@ -38,6 +42,73 @@ def checkpoint(json: Json = False) -> None:
 
 
 @app.command()
+def cosign(json: Json = False) -> None:
+    """Ask the witnesses of MC_WITNESSES to cosign the newest checkpoint; exit 1 if one does not.
+
+    Example: MC_WITNESSES=http://127.0.0.1:7380#witness.example/w1+3f9a… mc log cosign
+    """
+    from mc_pipelines.attest.cosignatures import cosign_newest, parse_witnesses
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.foundation.errors import ConfigurationError
+
+    context = open_context()
+    witnesses = parse_witnesses(context.settings.witnesses)
+    if not witnesses:
+        raise ConfigurationError("No witness is named", field="MC_WITNESSES", mend="set it to URL#VERIFIERKEY")
+    refusals = cosign_newest(context.database, context.clock, witnesses)
+    if json:
+        print_json({"witnesses": len(witnesses), "refusals": refusals})
+    else:
+        print_table(
+            ("witness", "newest checkpoint"),
+            [(one.key.name, refusals.get(one.key.name, "cosigned")) for one in witnesses],
+        )
+    raise typer.Exit(1 if refusals else 0)
+
+
+@app.command()
+def witness(
+    log: Annotated[list[str], typer.Option(help="Verifier key of a log to witness; may be repeated.")],
+    name: Annotated[str, typer.Option(help="The witness's name, such as witness.example/w1.")],
+    state: Annotated[Path, typer.Option(help="Folder of its key and its memory; made if absent.")],
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to bind; 0: any free one.", min=0, max=65535)] = 7380,
+) -> None:
+    """Run a witness: cosigns what continues the log, refuses a fork. Needs no database; run it apart from the log.
+
+    Example: mc log witness --name witness.example/w1 --state /var/lib/witness --log "$(mc log key)"
+    """
+    import signal
+    import time
+
+    from mc_pipelines.attest.note import NoteKey, WitnessNoteSigner
+    from mc_pipelines.attest.witness import Witness, WitnessMemory, open_witness_key
+    from mc_pipelines.attest.witness_server import witness_server
+
+    keys = [NoteKey.parse(one) for one in log]
+    signer = WitnessNoteSigner(name, open_witness_key(state / "key.pem"), lambda: int(time.time()))
+    server = witness_server(Witness(signer, keys, WitnessMemory(state / "memory.json")), host, port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"http://{host}:{server.server_address[1]}#{signer.key}", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+
+
+@app.command()
+def key(json: Json = False) -> None:
+    """Print the log's verifier keys, as a witness and a trust file take them; the newest last.
+
+    Example: mc log key
+    """
+    from mc_pipelines.cli.context import open_context
+
+    keys = [str(one) for one in _log_keys(open_context())]
+    print_json(keys) if json else print("\n".join(keys))
+
+
+@app.command()
 def serve(
     interval: Annotated[float, typer.Option(help="Seconds between looks at the queue.", min=0.05, max=60)] = 0.5,
     json: Json = False,
@@ -47,9 +118,10 @@ def serve(
     Example: mc log serve
     """
     import signal
-    from threading import Event
+    from threading import Event, Thread
 
     from mc_pipelines.attest import sequencer
+    from mc_pipelines.attest.cosignatures import cosign_until, parse_witnesses
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.keys.signers import active_signer
 
@@ -59,6 +131,9 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     # Not context.signer, which is looked up once: a rotation changes the signer while this runs.
+    witnesses = parse_witnesses(context.settings.witnesses)
+    asking = Thread(target=cosign_until, args=(context.database, context.clock, witnesses, stop, interval), daemon=True)
+    asking.start()
     signed = sequencer.run(
         context.database, lambda: active_signer(context.database, context.keyring), context.clock, stop, interval
     )
@@ -121,16 +196,11 @@ def verify(json: Json = False) -> None:
     Example: mc log verify
     """
     from mc_pipelines.attest.audit import audit_log
-    from mc_pipelines.attest.key_history import SERVICE, load_history
-    from mc_pipelines.attest.log import DEFAULT_ORIGIN
-    from mc_pipelines.attest.note import NoteKey
     from mc_pipelines.cli.context import open_context
 
     context = open_context()
     with context.database.begin() as connection:
-        pems = {one.public_key_pem for one in load_history(connection) if one.holder == SERVICE}
-        pems.add(context.signer.public_key_pem)
-        report = audit_log(connection, [NoteKey.ecdsa(DEFAULT_ORIGIN, pem) for pem in sorted(pems)])
+        report = audit_log(connection, _log_keys(context))
     if json:
         print_json(report.to_document())
     else:
@@ -166,12 +236,30 @@ def export(out: _Out = Path("audit-log"), json: Json = False) -> None:
         print(f"{count} files in {out}")
 
 
+def _log_keys(context: Context) -> list[NoteKey]:
+    """Return the verifier keys of all of the service's signing keys, old and new, in the order of their ids."""
+    from mc_pipelines.attest.key_history import SERVICE, load_history
+    from mc_pipelines.attest.log import DEFAULT_ORIGIN
+    from mc_pipelines.attest.note import NoteKey
+
+    with context.database.begin() as connection:
+        pems = [one.public_key_pem for one in load_history(connection) if one.holder == SERVICE]
+    newest = context.signer.public_key_pem
+    return [NoteKey.ecdsa(DEFAULT_ORIGIN, pem) for pem in (*(one for one in pems if one != newest), newest)]
+
+
 @app.command()
-def trust(out: _Out = Path("trust.json"), json: Json = False) -> None:
-    """Write the trust file that `mc verify` believes: the key history and the log's keys.
+def trust(
+    out: _Out = Path("trust.json"),
+    tsa: Annotated[Path | None, typer.Option(help="Root certificate (PEM) of a time-stamping authority.")] = None,
+    witnesses: Annotated[int, typer.Option(help="How many witnesses of MC_WITNESSES a proof must show.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Write the trust file that `mc verify` believes: the key history, the log's keys and witnesses.
 
     Example: mc log trust --out trust.json
     """
+    from mc_pipelines.attest.cosignatures import parse_witnesses
     from mc_pipelines.attest.key_history import SERVICE, KeyRecord, in_order, load_history
     from mc_pipelines.attest.log import DEFAULT_ORIGIN
     from mc_pipelines.attest.note import NoteKey
@@ -185,7 +273,12 @@ def trust(out: _Out = Path("trust.json"), json: Json = False) -> None:
     if signer.key_id not in {one.key_id for one in records}:
         records.append(KeyRecord(signer.key_id, signer.public_key_pem, context.clock.now()))
     logs = tuple(NoteKey.ecdsa(DEFAULT_ORIGIN, one.public_key_pem) for one in records if one.holder == SERVICE)
-    out.write_bytes(Trust(in_order(records), logs).to_json())
+    seen_by = tuple(one.key for one in parse_witnesses(context.settings.witnesses))
+    authorities = () if tsa is None else (tsa.read_bytes(),)
+    believed = Trust(
+        in_order(records), logs, witnesses=seen_by, witness_threshold=witnesses, timestamp_authorities=authorities
+    )
+    out.write_bytes(believed.to_json())
     if json:
         print_json({"keys": len(records), "out": out})
     else:

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     object_store_url: str | None = Field(None, description="file://, s3://, gs:// or az://; unset: a folder in MC_HOME")
     signing_key_url: SecretStr | None = Field(None, description="key of a key service that signs; unset: a local key")
     keyring_passphrase: SecretStr | None = Field(None, description="seals the local keyring; unset: mode 0600 alone")
+    witnesses: str | None = Field(None, description="witnesses of the audit log, URL#VERIFIERKEY, spaces between them")
+    tsa_url: str | None = Field(None, description="RFC 3161 authority that stamps credit notes; unset: none")
     policy_dir: Path | None = Field(None, description="folder of Rego packs; unset: the packs carried in the package")
     provenance_trust: Path | None = Field(None, description="whose signatures ingest believes; unset: ours alone")
     opa_url: str | None = Field(None, description="an OPA server; unset: regorus in process (local profile only)")

@@ -19,6 +19,7 @@ _TABLES = (
     "attest_log_entry",
     "attest_log_node",
     "attest_log_checkpoint",
+    "attest_log_cosignature",
     "attest_key_revision",
 )
 _ERASABLE = "attest_log_content"
@@ -96,6 +97,13 @@ def _create_tree() -> None:
         sa.Column("root", sa.LargeBinary, nullable=False),
         sa.Column("note", sa.Text, nullable=False),
         sa.Column("signed_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "attest_log_cosignature",
+        sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("witness", sa.Text, primary_key=True, comment="verifier key"),
+        sa.Column("line", sa.Text, nullable=False, comment="signature line over the checkpoint of this size"),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
     )
 
 
