@@ -11,7 +11,9 @@ from mc_pipelines.cli.output import Json, print_json, print_table
 from mc_pipelines.cli.signing import Key, Who, open_signer, signing_person
 
 if TYPE_CHECKING:
+    from mc_pipelines.composition import Context
     from mc_pipelines.sla.draft_store import Draft
+    from mc_pipelines.sla.note_store import Issued
 
 app = typer.Typer(help="Drafts, approvals and signed credit notes.", no_args_is_help=True)
 
@@ -61,7 +63,9 @@ def list_all(
 def show(
     name: Name,
     payload: Annotated[Path | None, typer.Option(help="Write the exact bytes to sign to this file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the issued note to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the issued note here, its bundles and log proof beside it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a draft or a note with every figure that is signed.
@@ -82,7 +86,7 @@ def show(
     if payload is not None:
         payload.write_bytes(draft.payload)
     if out is not None and issued is not None:
-        out.write_bytes(issued.note)
+        _write_note(context, issued, out)
     statement = parse_statement(draft.payload)
     document = _draft_row(draft) | {
         "number": None if issued is None else issued.number,
@@ -95,6 +99,18 @@ def show(
     figures = document.pop("statement")["figures"]
     rows = [*document.items(), *((key, value) for key, value in figures.items() if key not in {"days", "incidents"})]
     print_table(("field", "value"), rows)
+
+
+def _write_note(context: Context, issued: Issued, out: Path) -> None:
+    """Write a note and what belongs beside it: NAME.json, NAME.json.tlog-proof, NAME.unsigned.json, the bundles."""
+    from mc_pipelines.sla.pack import NOTE, note_files
+
+    with context.database.begin() as connection:
+        found = note_files(connection, issued)
+    for name, content in found.items():
+        is_note = name.startswith(NOTE)
+        beside = out.name + name.removeprefix(NOTE) if is_note else f"{out.stem}.{name.removeprefix('note.')}"
+        out.with_name(beside).write_bytes(content)
 
 
 @app.command()
@@ -179,6 +195,46 @@ def reject(
         who = signing_person(connection, person)
     found = end(context.database, context.clock, name, who, reason)
     print_json(_draft_row(found)) if json else print(f"{found.draft_id[:12]} is rejected")
+
+
+@app.command()
+def reverse(
+    name: Name,
+    person: Who,
+    reason: Annotated[str, typer.Option(help="Why, in a sentence; it is signed and goes into the log.")],
+    json: Json = False,
+) -> None:
+    """Ask to take an issued note back; the reversal is issued once two people have approved it.
+
+    Example: mc credits reverse MC-00000001 --as 0197... --reason "the contract had been assigned by mistake"
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.sla.reversal import draft_reversal
+
+    context = open_context()
+    with context.database.begin() as connection:
+        who = signing_person(connection, person)
+    found = draft_reversal(context.database, context.clock, name, who, reason)
+    if json:
+        print_json(_draft_row(found))
+    else:
+        print(f"{found.draft_id[:12]}: {found.amount} to {found.subject.tenant}, {found.state}; `mc credits approve`")
+
+
+@app.command()
+def redraft(name: Name, person: Who, json: Json = False) -> None:
+    """Draft a rejected or reversed credit again on the same facts; otherwise only new facts give a new draft.
+
+    Example: mc credits redraft 3f9a --as 0197...
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.sla.review import draft_again
+
+    context = open_context()
+    with context.database.begin() as connection:
+        who = signing_person(connection, person)
+    found = draft_again(context.database, context.clock, name, who)
+    print_json(_draft_row(found)) if json else print(f"{found.draft_id[:12]}: {found.amount}, {found.state}")
 
 
 @app.command()

@@ -22,16 +22,21 @@ def build(
 
     Example: mc pack build MC-00000001 --out acme.zip
     """
+    from mc_pipelines.attest.cosignatures import cosign_newest, parse_witnesses
     from mc_pipelines.attest.log import sequence
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.sla.note_store import get_note
     from mc_pipelines.sla.pack import build_pack
+    from mc_pipelines.sla.timestamps import stamp_notes
 
     context = open_context()
     with context.database.begin() as connection:
         issued = get_note(connection, number)
+    stamp_notes(context.database, context.clock, context.settings.tsa_url)
     # A note has an index within a second where the sequencer runs; here nobody need wait for it.
-    sequence(context.database, context.signer, context.clock)
+    while sequence(context.database, context.signer, context.clock) is not None:
+        pass
+    cosign_newest(context.database, context.clock, parse_witnesses(context.settings.witnesses))
     with context.database.begin() as connection:
         content = build_pack(connection, issued)
     path = out or Path(f"{issued.number}.zip")

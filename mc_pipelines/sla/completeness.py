@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from mc_pipelines.sla import ledger
+from mc_pipelines.sla.credit import REVERSAL
 from mc_pipelines.sla.determination import affected
-from mc_pipelines.sla.draft_store import Subject, newest_judgements, subject_of
+from mc_pipelines.sla.draft import reversal_in_force
+from mc_pipelines.sla.draft_store import Subject, list_drafts, newest_judgements, subject_of
+from mc_pipelines.sla.evidence import parse_evidence
 from mc_pipelines.sla.note_store import list_notes
 from mc_pipelines.sla.outcome_store import ended
 
@@ -53,12 +57,13 @@ def check_completeness(connection: Connection, *, as_known_at: datetime | None =
     """Compare both sides; the blocking check of the control plane, and `mc credits check`."""
     touched = {(incident.fact_id, str(tenant)) for incident, tenant in affected(connection)}
     outcomes = set(ended(connection))
+    notes = list_notes(connection)
+    taken_back = {note.subject for note in notes if note.kind == REVERSAL}
     owed: dict[Subject, int] = {}
     for row in newest_judgements(connection, as_known_at=as_known_at):
         if row.closed:
-            owed[subject_of(row)] = row.entitled_minor or 0
+            owed[subject_of(row)] = 0 if _reversed(connection, row, taken_back) else row.entitled_minor or 0
     given: dict[Subject, int] = {}
-    notes = list_notes(connection)
     for note in notes:
         given[note.subject] = given.get(note.subject, 0) + note.amount.minor
     short = [subject for subject, amount in owed.items() if given.get(subject, 0) < amount]
@@ -73,6 +78,14 @@ def check_completeness(connection: Connection, *, as_known_at: datetime | None =
         tuple(str(number) for number in gaps),
         tuple(ledger.unbalanced(connection)),
     )
+
+
+def _reversed(connection: Connection, row: Row[Any], taken_back: set[Subject]) -> bool:
+    """Tell whether two people took the period's credit back and nothing new was seen since."""
+    subject = subject_of(row)
+    if subject not in taken_back:
+        return False
+    return reversal_in_force(list_drafts(connection, subject=subject), parse_evidence(bytes(row.evidence))) is not None
 
 
 def _names(pairs: set[tuple[str, str]]) -> tuple[str, ...]:

@@ -133,6 +133,21 @@ def restate(policy: Restatement, entitled: Money, already: Money) -> Step:
     return Step(CREDIT_NOTE if difference.minor > 0 else REVERSAL, difference, entitled)
 
 
+def take_back(given: Money, already: Money) -> Step:
+    """Return the document that takes one credit note back.
+
+    Args:
+        given: by that note.
+        already: the sum of all earlier documents.
+
+    Raises:
+        InputError: the note gave nothing, so it is a reversal itself.
+    """
+    if given.minor <= 0:
+        raise InputError("Only a credit note can be reversed", field="reversal", value=str(given))
+    return Step(REVERSAL, -given, already - given)
+
+
 def daily_shares(
     contract: Contract, to_date: Iterable[tuple[date, Attainment]], charge: Decimal | Fraction | str
 ) -> list[DayShare]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -18,8 +19,10 @@ from mc_pipelines.sla import ledger
 from mc_pipelines.sla.assessment import Assessment, assess, is_closed, periods_of, record, subject_of_period
 from mc_pipelines.sla.calendar import Period
 from mc_pipelines.sla.contract_store import Assigned, list_assignments
+from mc_pipelines.sla.credit import REVERSAL
 from mc_pipelines.sla.draft_store import (
     EXPIRED,
+    ISSUED,
     OPEN,
     REJECTED,
     REMINDED,
@@ -31,11 +34,12 @@ from mc_pipelines.sla.draft_store import (
     write_draft,
     write_event,
 )
+from mc_pipelines.sla.evidence import Evidence, parse_evidence
 from mc_pipelines.sla.limits import DEFAULT_LIMITS, Limits
 from mc_pipelines.sla.note import note_document, statement_of_note
 from mc_pipelines.sla.note_store import given_in_month, list_notes
 
-WAITS, HOLD, NOTHING, REFUSED = "draft", "hold", "nothing due", "rejected"
+WAITS, HOLD, NOTHING, REFUSED, REVERSED = "draft", "hold", "nothing due", "rejected", "reversed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class DraftOutcome:
 
     Args:
         subject: the period.
-        status: draft, hold, nothing due or rejected.
+        status: draft, hold, nothing due, rejected or reversed.
         draft: the open draft, if there is one.
         new: whether it was made now.
         reason: why there is none.
@@ -132,7 +136,7 @@ def draft_period(
     current = next((draft for draft in drafts if draft.state == OPEN), None)
     evidence = assessment.evidence.to_bytes()
     if current is not None:
-        if now < current.expires_at and current.evidence == evidence:
+        if now < current.expires_at and _still_holds(current, assessment.evidence):
             return DraftOutcome(subject, WAITS, current, new=False, reason=None, assessment=assessment)
         end_draft(connection, current, EXPIRED if now >= current.expires_at else SUPERSEDED, now=now)
     if step is None or step.document is None:
@@ -141,16 +145,46 @@ def draft_period(
         return DraftOutcome(subject, status, None, new=False, reason=reason, assessment=assessment)
     restatement = len(list_notes(connection, subject=subject))
     tries = [draft for draft in drafts if draft.restatement == restatement]
-    if not again and any(draft.state == REJECTED and draft.evidence == evidence for draft in tries):
-        why = next(draft.reason for draft in reversed(tries) if draft.state == REJECTED)
-        return DraftOutcome(subject, REFUSED, None, new=False, reason=why, assessment=assessment)
-    draft = _make(connection, assessment, restatement, len(tries), now=now, limits=limits)
+    if not again:
+        if any(draft.state == REJECTED and draft.evidence == evidence for draft in tries):
+            why = next(draft.reason for draft in reversed(tries) if draft.state == REJECTED)
+            return DraftOutcome(subject, REFUSED, None, new=False, reason=why, assessment=assessment)
+        reversed_for = reversal_in_force(drafts, assessment.evidence)
+        if reversed_for is not None:
+            return DraftOutcome(subject, REVERSED, None, new=False, reason=reversed_for, assessment=assessment)
+    draft = make_draft(connection, assessment, restatement, len(tries), now=now, limits=limits)
     return DraftOutcome(subject, WAITS, draft, new=True, reason=None, assessment=assessment)
 
 
-def _make(
+def _still_holds(draft: Draft, evidence: Evidence) -> bool:
+    return replace(evidence, reversal=parse_evidence(draft.evidence).reversal).to_bytes() == draft.evidence
+
+
+def reversal_in_force(drafts: Sequence[Draft], evidence: Evidence) -> str | None:
+    """Return why a period's newest document took a note back, while nothing new has been seen since; else None.
+
+    Two people signed the reversal knowing these facts, so the facts alone do not give the credit again.
+    """
+    newest = max((draft for draft in drafts if draft.state == ISSUED), key=lambda one: one.restatement, default=None)
+    if newest is None or newest.kind != REVERSAL:
+        return None
+    seen = parse_evidence(newest.evidence)
+    return seen.reversal.reason if seen.reversal is not None and seen.basis == evidence.basis else None
+
+
+def make_draft(
     connection: Connection, assessment: Assessment, restatement: int, attempt: int, *, now: datetime, limits: Limits
 ) -> Draft:
+    """Write a draft of an assessment that gives a document, its reservation and its leaf, in the caller's transaction.
+
+    Args:
+        connection: holds the lock of the subject.
+        assessment: what the document follows from.
+        restatement: how many documents the period has.
+        attempt: how many drafts of this restatement there were.
+        now: when it is made.
+        limits: from when a third person must sign, and when it expires.
+    """
     subject, step = assessment.subject, assessment.judgement.step
     assert step is not None  # noqa: S101 - the caller looked
     assert step.document is not None  # noqa: S101

@@ -7,7 +7,7 @@ both recomputes every integer, the tier and the cents without us.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -33,6 +33,19 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
+class Reversal:
+    """A person's wish to take one issued credit note back; whether it happens is for two people to sign.
+
+    Args:
+        number: of the credit note.
+        reason: why, in a sentence.
+    """
+
+    number: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The facts of one tenant, service and period.
 
@@ -44,6 +57,7 @@ class Evidence:
         slices: counts of the UTC days that the period touches.
         facts: incidents, maintenance, deployments and charges that touch the period.
         earlier: documents already issued for the period, in order.
+        reversal: the note to take back, where the document is asked for by a person and not owed by the facts.
     """
 
     tenant: TenantId
@@ -53,6 +67,7 @@ class Evidence:
     slices: tuple[SliceDay, ...]
     facts: tuple[Fact, ...]
     earlier: tuple[Earlier, ...] = ()
+    reversal: Reversal | None = None
 
     def of_kind(self, kind: Kind) -> list[Fact]:
         """Return the facts of one kind."""
@@ -101,8 +116,18 @@ class Evidence:
         """The Merkle root over the days of slices."""
         return merkle_root(self.slices)
 
+    @property
+    def basis(self) -> Digest:
+        """The digest of what was seen alone, without the documents issued on it."""
+        return digest_of(replace(self, earlier=(), reversal=None).to_document())
+
     def to_document(self) -> dict[str, Any]:
         """Return the canonical document."""
+        asked = self.reversal
+        document = self._facts_document()
+        return document if asked is None else document | {"reversal": {"number": asked.number, "reason": asked.reason}}
+
+    def _facts_document(self) -> dict[str, Any]:
         return {
             "type": EVIDENCE_TYPE,
             "tenant": self.tenant,
@@ -162,6 +187,7 @@ def parse_evidence(content: bytes) -> Evidence:
                 )
                 for one in document["earlier"]
             ),
+            _reversal(document.get("reversal")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The evidence is malformed: {error!r}", field="evidence") from error
@@ -172,3 +198,7 @@ def parse_evidence(content: bytes) -> Evidence:
     if evidence.to_bytes() != content:
         raise InputError("The evidence is not in its canonical form", field="evidence", value=digest_of(document))
     return evidence
+
+
+def _reversal(document: Any) -> Reversal | None:
+    return None if document is None else Reversal(str(document["number"]), str(document["reason"]))

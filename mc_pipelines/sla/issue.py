@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -31,6 +32,7 @@ from mc_pipelines.sla.draft_store import (
     lock,
     write_event,
 )
+from mc_pipelines.sla.evidence import parse_evidence
 from mc_pipelines.sla.note import plain_numbers, seal_note
 from mc_pipelines.sla.note_store import Issued, find_note, list_notes, next_number, write_note
 from mc_pipelines.sla.outcome_store import link_incidents
@@ -82,7 +84,7 @@ def _facts_changed(connection: Connection, draft: Draft) -> bool:
     sealed = get_contract(connection, subject.contract)
     assigned = Assigned(subject.tenant, sealed, subject.first, subject.last)
     evidence = gather(connection, assigned, Period(subject.first, subject.last, sealed.contract.zone))
-    return evidence.to_bytes() != draft.evidence
+    return replace(evidence, reversal=parse_evidence(draft.evidence).reversal).to_bytes() != draft.evidence
 
 
 def _verify_signatures(connection: Connection, draft: Draft) -> None:

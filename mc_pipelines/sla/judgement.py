@@ -20,7 +20,7 @@ from mc_pipelines.sla.attainment import (
 )
 from mc_pipelines.sla.calendar import Period
 from mc_pipelines.sla.contract import Contract, Measure, Objective
-from mc_pipelines.sla.credit import CreditDecision, DayShare, Step, credit_due, daily_shares, restate
+from mc_pipelines.sla.credit import CreditDecision, DayShare, Step, credit_due, daily_shares, restate, take_back
 from mc_pipelines.sla.document import percent_text
 from mc_pipelines.sla.evidence import Evidence
 from mc_pipelines.sla.facts import Kind
@@ -84,9 +84,17 @@ def judge(contract: Contract, evidence: Evidence, *, until: Period | None = None
     if hold is not None or charge is None:
         return Judgement(attainment, None, None, hold, charge, days, p95)
     decision = credit_due(contract, attainment, charge)
+    return Judgement(attainment, decision, _step(contract, evidence, decision), None, charge, days, p95)
+
+
+def _step(contract: Contract, evidence: Evidence, decision: CreditDecision) -> Step:
     already = sum((one.amount for one in evidence.earlier), Money(contract.currency, 0))
-    step = restate(contract.restatement, decision.credit, already)
-    return Judgement(attainment, decision, step, None, charge, days, p95)
+    if evidence.reversal is None:
+        return restate(contract.restatement, decision.credit, already)
+    given = next((one.amount for one in evidence.earlier if one.number == evidence.reversal.number), None)
+    if given is None:
+        raise InputError("No such note was issued for the period", field="reversal", value=evidence.reversal.number)
+    return take_back(given, already)
 
 
 def attain(contract: Contract, evidence: Evidence, period: Period) -> Attainment:

@@ -115,6 +115,7 @@ def statement_of_note(
         "figures": figures(sealed.contract, evidence, judgement),
         "restatement": restatement,
         "previous": previous,
+        "reversal": reversal_document(evidence),
         "evidence": {
             "sha256": evidence.digest.removeprefix("sha256:"),
             "merkleRoot": evidence.root,
@@ -127,6 +128,15 @@ def statement_of_note(
         "draftedAt": rfc3339(drafted_at),
     }
     return Statement((Subject.of(f"credit-note/{draft_id}", digest_of(note)),), NOTE_TYPE, predicate)
+
+
+def reversal_document(evidence: Evidence) -> dict[str, str] | None:
+    """Return which note a reversal takes back and why, as it is signed; None for what the facts give."""
+    asked = evidence.reversal
+    if asked is None:
+        return None
+    digest = next(one.digest for one in evidence.earlier if one.number == asked.number)
+    return {"number": asked.number, "digest": digest, "reason": asked.reason}
 
 
 def seal_note(unsigned: bytes, envelope: Envelope) -> bytes:

@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from mc_pipelines.attest.bundle import parse_bundle
+from mc_pipelines.attest.checkpoint import LogProof
 from mc_pipelines.attest.dsse import Envelope
 from mc_pipelines.attest.report import Report
+from mc_pipelines.attest.signer import thumbprint
 from mc_pipelines.attest.statement import Statement, parse_statement
+from mc_pipelines.attest.timestamp import verify_timestamp
 from mc_pipelines.attest.trust import Trust
 from mc_pipelines.attest.verify import Container, verify_envelope
 from mc_pipelines.foundation.canonical import canonical_json
 from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import MaestroError, VerificationError
 from mc_pipelines.sla.bag import is_bag, read_bag
+from mc_pipelines.sla.commitment import day_name, inside_of, parse_committed_day
 from mc_pipelines.sla.contract import Signed
 from mc_pipelines.sla.document import parse_canonical
 from mc_pipelines.sla.evidence import Evidence, parse_evidence
 from mc_pipelines.sla.judgement import figures, judge
-from mc_pipelines.sla.note import note_document, open_note
+from mc_pipelines.sla.note import note_document, open_note, reversal_document
 from mc_pipelines.sla.pack import (
+    CHECKPOINT,
     CONTRACT,
     CONTRACT_ENVELOPE,
     ENVELOPE,
@@ -28,10 +33,11 @@ from mc_pipelines.sla.pack import (
     NOTE,
     PEOPLE,
     PROOF,
+    TIMESTAMP,
     UNSIGNED,
 )
 
-_REQUIRED = (NOTE, UNSIGNED, ENVELOPE, CONTRACT, CONTRACT_ENVELOPE, EVIDENCE, PROOF)
+_REQUIRED = (NOTE, UNSIGNED, ENVELOPE, CONTRACT, CONTRACT_ENVELOPE, EVIDENCE, PROOF, CHECKPOINT)
 
 
 def verify_pack(content: bytes, trust: Trust) -> Report:
@@ -67,6 +73,10 @@ def _verify(content: bytes, trust: Trust, report: Report) -> None:
     recompute(statement, payload[CONTRACT], payload[EVIDENCE], document, report)
     _check_contract_statement(payload[CONTRACT_ENVELOPE], payload[CONTRACT])
     _check_bundles(payload, envelope, report)
+    _same(LogProof.parse(payload[PROOF]).note.encode(), payload[CHECKPOINT], CHECKPOINT)
+    _check_days(payload, parse_evidence(payload[EVIDENCE]), trust, report)
+    _check_timestamp(payload.get(TIMESTAMP), payload[ENVELOPE], trust, report)
+    _check_keys(payload, envelope)
     report.not_proved = [line for line in report.not_proved if not line.startswith("That the figure follows")]
     report.not_proved.append("That the facts in the evidence are all the facts there were.")
 
@@ -129,6 +139,7 @@ def _predicate(sealed: Signed, evidence: Evidence) -> dict[str, Any]:
         "constructed": evidence.constructed,
         "restatement": len(evidence.earlier),
         "previous": evidence.earlier[-1].digest if evidence.earlier else None,
+        "reversal": reversal_document(evidence),
     }
 
 
@@ -149,6 +160,47 @@ def _check_bundles(payload: Mapping[str, bytes], envelope: Envelope, report: Rep
         if not same or (bundle.message_signature, bundle.key_hint) != (signature.sig, signature.keyid):
             raise VerificationError("A bundle does not hold this person's signature of the note", field=name)
     report.proved.append(f"{len(envelope.signatures)} sigstore bundles hold the same signatures one by one.")
+
+
+def _check_days(payload: Mapping[str, bytes], evidence: Evidence, trust: Trust, report: Report) -> None:
+    """Check that the counts in the evidence are those that were committed for all tenants, day by day."""
+    proved, latest = 0, None
+    for slices in evidence.slices:
+        name = day_name(slices.day)
+        if name not in payload:
+            continue
+        committed = parse_committed_day(payload[name])
+        inside = inside_of(committed.slices, evidence)
+        if (inside.tenant, inside.service, inside.rows) != (slices.tenant, slices.service, slices.rows):
+            raise VerificationError("The evidence holds other counts than were committed", field=name)
+        at = committed.verify(trust.logs)
+        proved, latest = proved + 1, at if latest is None else max(at, latest)
+    if latest is not None:
+        report.proved.append(
+            f"The counts of {proved} of {len(evidence.slices)} days stand in roots over all tenants that the audit log"
+            f" has held since {rfc3339(latest)}; other tenants' counts are not in this pack."
+        )
+    if proved < len(evidence.slices):
+        missing = len(evidence.slices) - proved
+        report.not_proved.append(f"That the counts of {missing} day(s) were fixed before the note: they have no proof.")
+
+
+def _check_timestamp(response: bytes | None, envelope: bytes, trust: Trust, report: Report) -> None:
+    if response is None:
+        return
+    if not trust.timestamp_authorities:
+        report.not_proved.append("The time stamp: no time-stamping authority is in the trust file.")
+        return
+    moment = verify_timestamp(response, envelope, trust.timestamp_authorities)
+    report.proved.append(f"A time-stamping authority has seen the signed statement at {rfc3339(moment)}.")
+
+
+def _check_keys(payload: Mapping[str, bytes], envelope: Envelope) -> None:
+    """Check that the keys that come along for other tools are those of the signers; nobody here believes them."""
+    for person, signature in zip(PEOPLE, envelope.signatures, strict=False):
+        name = f"keys/{person}.pem"
+        if name in payload and thumbprint(payload[name]) != signature.keyid:
+            raise VerificationError("A key in the pack is not the signer's", field=name)
 
 
 def _same(ours: bytes, theirs: bytes, name: str) -> None:

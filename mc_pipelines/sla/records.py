@@ -14,6 +14,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -97,6 +98,33 @@ rollup = Table(
     Column("files", Text, nullable=False, comment="digest of the sorted names of the fact files read"),
     Column("root", Text, nullable=False, comment="Merkle root over the day's slice digests of all tenants"),
     Column("recorded_at", MOMENT, nullable=False),
+)
+
+commitment = Table(
+    "sla_commitment",
+    metadata,
+    Column("day", Date, primary_key=True, comment="UTC day"),
+    Column("revision", Integer, primary_key=True),
+    Column("leaves", LargeBinary, nullable=False, comment="salted leaf hashes of all tenants, 32 bytes each, in order"),
+    Column("content", LargeBinary, nullable=False, comment="what the leaf of the audit log commits to"),
+    Column("leaf_id", Text, nullable=False),
+    Column("recorded_at", MOMENT, nullable=False),
+)
+
+commitment_leaf = Table(
+    "sla_commitment_leaf",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("granule_ms", Integer, primary_key=True),
+    Column("threshold_ms", Integer, primary_key=True),
+    Column("leaf_index", Integer, nullable=False),
+    Column("salt", LargeBinary, nullable=False, comment="the tenant's secret: without it the leaf cannot be guessed"),
+    Column("digest", Text, nullable=False, comment="of the day's slices"),
+    ForeignKeyConstraint(["day", "revision"], ["sla_commitment.day", "sla_commitment.revision"]),
+    CheckConstraint("octet_length(salt) = 32", name="salt"),
 )
 
 judgement = Table(
@@ -226,6 +254,14 @@ note = Table(
         "restatement",
         name="uq_sla_note_content",
     ),
+)
+
+timestamp = Table(
+    "sla_timestamp",
+    metadata,
+    Column("number", Text, ForeignKey("sla_note.number"), primary_key=True),
+    Column("response", LargeBinary, nullable=False, comment="RFC 3161 response over the note's envelope, DER"),
+    Column("recorded_at", MOMENT, nullable=False),
 )
 
 outcome = Table(

@@ -17,7 +17,9 @@ from mc_pipelines.foundation.ids import KeyId
 from mc_pipelines.foundation.records import person_key
 from mc_pipelines.foundation.tenants import Person, get_person, is_same_person, key_holder
 from mc_pipelines.sla import records
-from mc_pipelines.sla.draft import end_draft, require_writable
+from mc_pipelines.sla.calendar import Period
+from mc_pipelines.sla.contract_store import Assigned, get_contract
+from mc_pipelines.sla.draft import draft_period, end_draft, require_writable
 from mc_pipelines.sla.draft_store import OPEN, REJECTED, Draft, Signed, get_draft, lock, write_signature
 from mc_pipelines.sla.limits import DEFAULT_LIMITS, Limits
 
@@ -74,7 +76,7 @@ def approve(
             append(connection, act="credits.approved", subject=draft.draft_id, content=content, at=now)
             return get_draft(connection, draft.draft_id)
     except MaestroError as error:
-        _refused(database, "credits.approval-refused", draft_id, person, error, now)
+        audit_refusal(database, "credits.approval-refused", draft_id, person, error, now)
         raise
 
 
@@ -206,11 +208,46 @@ def reject(database: Database, clock: Clock, draft_id: str, person: Person, reas
             end_draft(connection, draft, REJECTED, now=now, person=person.person_id, reason=reason.strip())
             return get_draft(connection, draft.draft_id)
     except MaestroError as error:
-        _refused(database, "credits.rejection-refused", draft_id, person, error, now)
+        audit_refusal(database, "credits.rejection-refused", draft_id, person, error, now)
         raise
 
 
-def _refused(database: Database, act: str, draft_id: str, person: Person, error: MaestroError, now: datetime) -> None:
+def draft_again(
+    database: Database, clock: Clock, draft_id: str, person: Person, *, limits: Limits = DEFAULT_LIMITS
+) -> Draft:
+    """Draft what was rejected or reversed once more, on the same facts, because a person asks.
+
+    Raises:
+        NotFoundError: no such draft.
+        ForbiddenError: the person is neither maker nor checker.
+        ConflictError: nothing is owed, or the period is on hold.
+    """
+    now = clock.now()
+    try:
+        with database.begin() as connection:
+            draft = get_draft(connection, draft_id)
+            require_writable(connection, draft.subject.tenant)
+            if not person.roles & {MAKER, CHECKER}:
+                raise ForbiddenError("Asking for a draft takes the role of a maker or a checker", field="role")
+            subject = draft.subject
+            sealed = get_contract(connection, subject.contract)
+            assigned = Assigned(subject.tenant, sealed, subject.first, subject.last)
+            period = Period(subject.first, subject.last, sealed.contract.zone)
+            outcome = draft_period(connection, assigned, period, now=now, limits=limits, again=True)
+            if outcome.draft is None:
+                raise ConflictError(f"There is nothing to draft: {outcome.reason}", field="draft", value=draft_id)
+            content = canonical_json({"draft": outcome.draft.draft_id, "person": str(person.person_id)})
+            append(connection, act="credits.draft-asked", subject=outcome.draft.draft_id, content=content, at=now)
+            return outcome.draft
+    except MaestroError as error:
+        audit_refusal(database, "credits.draft-refused", draft_id, person, error, now)
+        raise
+
+
+def audit_refusal(
+    database: Database, act: str, draft_id: str, person: Person, error: MaestroError, now: datetime
+) -> None:
+    """Put a refusal into the audit log, in a transaction of its own: what was refused was rolled back."""
     content = canonical_json(
         {
             "draft": draft_id,

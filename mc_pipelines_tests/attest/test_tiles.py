@@ -11,10 +11,10 @@ from mc_pipelines.attest.log import DEFAULT_ORIGIN, append, sequence
 from mc_pipelines.attest.merkle import leaf_hash, root_of
 from mc_pipelines.attest.note import NoteKey
 from mc_pipelines.attest.signer import LocalSigner
-from mc_pipelines.attest.tiles import _tile_path, export_tiles
+from mc_pipelines.attest.tiles import _tile_path, export_tiles, read_tile
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.database import Database
-from mc_pipelines.foundation.errors import NotFoundError
+from mc_pipelines.foundation.errors import InputError, MaestroError, NotFoundError
 from mc_pipelines_tests.conftest import TestDatabase
 
 pytestmark = pytest.mark.database
@@ -52,6 +52,10 @@ def test_the_files_alone_rebuild_the_tree(filled: TestDatabase) -> None:
             length = int.from_bytes(content[:2], "big")
             entries.append(content[2 : 2 + length])
             content = content[2 + length :]
+    with filled.app.begin() as connection:
+        for path in list(files)[:-1]:
+            _, level, rest = path.split("/", 2)
+            assert read_tile(connection, level, rest) == files[path]
     hashes = [leaf_hash(entry) for entry in entries]
     assert b"".join(hashes) == files["tile/0/000"] + files["tile/0/001.p/44"]
     assert files["tile/1/000.p/1"] == root_of(hashes[:256])
@@ -107,3 +111,25 @@ def test_damage_by_a_superuser_is_found(filled: TestDatabase, damage: str, found
     with filled.app.begin() as connection:
         report = audit_log(connection, [KEY])
     assert any(found in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("level", "path", "error"),
+    [
+        ("0", "002", NotFoundError),
+        ("0", "001", NotFoundError),
+        ("0", "001.p/45", NotFoundError),
+        ("0", "000.p/256", NotFoundError),
+        ("0", "x000/000", NotFoundError),
+        ("2", "000.p/1", NotFoundError),
+        ("0", "001.p/0", InputError),
+        ("0", "1", InputError),
+        ("0", "../checkpoint", InputError),
+        ("-1", "000", InputError),
+        ("entries", "002", NotFoundError),
+        ("other", "000", InputError),
+    ],
+)
+def test_what_is_no_tile_is_refused(filled: TestDatabase, level: str, path: str, error: type[MaestroError]) -> None:
+    with pytest.raises(error), filled.app.begin() as connection:
+        read_tile(connection, level, path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
@@ -19,10 +19,12 @@ from mc_pipelines.composition import Context
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.sla.contract import Objective
-from mc_pipelines.sla.draft_store import Draft, get_draft, list_drafts
+from mc_pipelines.sla.draft_store import ISSUED, Draft, get_draft, list_drafts
 from mc_pipelines.sla.issue import complete
-from mc_pipelines.sla.note_store import list_notes
+from mc_pipelines.sla.note_store import get_note, list_notes
+from mc_pipelines.sla.pack import build_pack
 from mc_pipelines.sla.request import create_credit, note_body
+from mc_pipelines.sla.reversal import draft_reversal
 from mc_pipelines.sla.review import approve as add_signature
 from mc_pipelines.sla.review import reject as reject_draft
 
@@ -164,6 +166,41 @@ def reject(credit: str, request: Rejection, access: AccessOf, context: ContextOf
     reject_draft(context.database, context.clock, draft.draft_id, access.person, request.reason)
     with context.database.begin() as connection:
         return JSONResponse(_draft(get_draft(connection, draft.draft_id)))
+
+
+@router.post(
+    "/api/credits/{credit}/reverse",
+    summary="Draft the reversal of an issued note",
+    responses=answers(
+        _NOTE | {"kind": "reversal"},
+        404,
+        409,
+        422,
+        description="The reversal, issued before",
+        further={202: ("A draft that waits for two people", _DRAFT | {"kind": "reversal", "amount": "-123.45"})},
+    ),
+)
+def reverse(credit: str, request: Rejection, access: AccessOf, context: ContextOf) -> JSONResponse:
+    """Ask to take a credit note back; like a credit it is issued once two different people have signed it."""
+    draft = _visible(credit, access, context)
+    reversal = draft_reversal(context.database, context.clock, draft.draft_id, access.person, request.reason)
+    return JSONResponse(_body(context, reversal), status_code=200 if reversal.state == ISSUED else 202)
+
+
+@router.get(
+    "/api/credits/{credit}/pack",
+    summary="The disclosure pack of an issued note",
+    responses=answers("", 404, 409, media_type="application/zip", description="A BagIt bag; `mc pack verify` reads it"),
+    response_class=Response,
+)
+def pack(credit: str, access: AccessOf, context: ContextOf) -> Response:
+    """Return everything that a customer needs to recompute the note; 409 until the audit log has an index for it."""
+    draft = _visible(credit, access, context)
+    with context.database.begin() as connection:
+        issued = get_note(connection, draft.draft_id)
+        content = build_pack(connection, issued)
+    name = f'attachment; filename="{issued.number}.zip"'
+    return Response(content, media_type="application/zip", headers={"Content-Disposition": name})
 
 
 def _visible(credit: str, access: Access, context: Context) -> Draft:

@@ -20,12 +20,15 @@ _TABLES = (
     "sla_ledger_entry",
     "sla_rollup",
     "sla_slice_day",
+    "sla_commitment",
+    "sla_commitment_leaf",
     "sla_assignment",
     "sla_draft",
     "sla_judgement",
     "sla_draft_event",
     "sla_ledger_transaction",
     "sla_note",
+    "sla_timestamp",
     "sla_signature",
     "sla_outcome",
 )
@@ -346,6 +349,64 @@ def _create_sla_signature() -> None:
         sa.PrimaryKeyConstraint("draft_id", "position", name="pk_sla_signature"),
         sa.UniqueConstraint("draft_id", "key_id", name="uq_sla_signature_draft_id_key_id"),
         sa.UniqueConstraint("draft_id", "person_id", name="uq_sla_signature_draft_id_person_id"),
+    )
+
+
+def _create_sla_commitment() -> None:
+    op.create_table(
+        "sla_commitment",
+        sa.Column("day", sa.Date, nullable=False, comment="UTC day"),
+        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column(
+            "leaves",
+            sa.LargeBinary,
+            nullable=False,
+            comment="salted leaf hashes of all tenants, 32 bytes each, in order",
+        ),
+        sa.Column("content", sa.LargeBinary, nullable=False, comment="what the leaf of the audit log commits to"),
+        sa.Column("leaf_id", sa.Text, nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("day", "revision", name="pk_sla_commitment"),
+    )
+
+
+def _create_sla_commitment_leaf() -> None:
+    op.create_table(
+        "sla_commitment_leaf",
+        sa.Column("day", sa.Date, nullable=False),
+        sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("tenant", sa.Text, nullable=False),
+        sa.Column("service", sa.Text, nullable=False),
+        sa.Column("granule_ms", sa.Integer, nullable=False),
+        sa.Column("threshold_ms", sa.Integer, nullable=False),
+        sa.Column("leaf_index", sa.Integer, nullable=False),
+        sa.Column(
+            "salt",
+            sa.LargeBinary,
+            nullable=False,
+            comment="the tenant's secret: without it the leaf cannot be guessed",
+        ),
+        sa.Column("digest", sa.Text, nullable=False, comment="of the day's slices"),
+        sa.CheckConstraint("octet_length(salt) = 32", name="ck_sla_commitment_leaf_salt"),
+        sa.ForeignKeyConstraint(
+            ["day", "revision"], ["sla_commitment.day", "sla_commitment.revision"], name="fk_sla_commitment_leaf_day"
+        ),
+        sa.PrimaryKeyConstraint(
+            "day", "revision", "tenant", "service", "granule_ms", "threshold_ms", name="pk_sla_commitment_leaf"
+        ),
+    )
+
+
+def _create_sla_timestamp() -> None:
+    op.create_table(
+        "sla_timestamp",
+        sa.Column("number", sa.Text, nullable=False),
+        sa.Column(
+            "response", sa.LargeBinary, nullable=False, comment="RFC 3161 response over the note's envelope, DER"
+        ),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["number"], ["sla_note.number"], name="fk_sla_timestamp_number"),
+        sa.PrimaryKeyConstraint("number", name="pk_sla_timestamp"),
     )
 
 
