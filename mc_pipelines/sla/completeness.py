@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from mc_pipelines.attest.log import append, contents_of_act, is_logged
+from mc_pipelines.attest.signer import Signer
+from mc_pipelines.attest.statement import Statement
+from mc_pipelines.attest.statement import Subject as Signed
+from mc_pipelines.foundation.canonical import digest_of, sha256_digest
+from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.database import Database
 from mc_pipelines.sla import ledger
 from mc_pipelines.sla.credit import REVERSAL
 from mc_pipelines.sla.determination import affected
 from mc_pipelines.sla.draft import reversal_in_force
 from mc_pipelines.sla.draft_store import Subject, list_drafts, newest_judgements, subject_of
 from mc_pipelines.sla.evidence import parse_evidence
-from mc_pipelines.sla.note_store import list_notes
+from mc_pipelines.sla.issue import NOTE_ISSUED
+from mc_pipelines.sla.note_store import Issued, list_notes
 from mc_pipelines.sla.outcome_store import ended
+from mc_pipelines.sla.verification import COMPLETENESS_TYPE
+
+CHECKED = "credits.completeness-checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,8 @@ class Completeness:
         notes_without_breach: periods in which more was given than is owed and the contract takes back.
         numbers_missing: gaps in the numbers of notes.
         unbalanced: ledger transactions that do not sum to zero.
+        notes_without_leaf: notes that the audit log does not know, or knows with another envelope.
+        leaves_without_note: notes that the audit log knows and the records have lost.
     """
 
     incidents_without_outcome: tuple[str, ...]
@@ -37,20 +51,18 @@ class Completeness:
     notes_without_breach: tuple[str, ...]
     numbers_missing: tuple[str, ...]
     unbalanced: tuple[str, ...]
+    notes_without_leaf: tuple[str, ...] = ()
+    leaves_without_note: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much is missing of each."""
+        return {name: len(lines) for name, lines in asdict(self).items()}
 
     @property
     def ok(self) -> bool:
         """Whether nothing is missing."""
-        return not any(
-            (
-                self.incidents_without_outcome,
-                self.outcomes_without_incident,
-                self.breaches_without_note,
-                self.notes_without_breach,
-                self.numbers_missing,
-                self.unbalanced,
-            )
-        )
+        return not any(self.counts.values())
 
 
 def check_completeness(connection: Connection, *, as_known_at: datetime | None = None) -> Completeness:
@@ -77,7 +89,45 @@ def check_completeness(connection: Connection, *, as_known_at: datetime | None =
         tuple(_text(subject) for subject in sorted(over)),
         tuple(str(number) for number in gaps),
         tuple(ledger.unbalanced(connection)),
+        *_against_log(connection, notes),
     )
+
+
+def _against_log(connection: Connection, notes: Sequence[Issued]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Compare notes with the leaves of the audit log: (notes without a leaf, leaves without a note), by number."""
+    leaves = dict(contents_of_act(connection, NOTE_ISSUED))
+    known = {note.number: sha256_digest(note.envelope) for note in notes}
+    unlogged = sorted(number for number, digest in known.items() if leaves.get(number) != digest)
+    return tuple(unlogged), tuple(sorted(set(leaves) - set(known)))
+
+
+def attest_completeness(database: Database, clock: Clock, signer: Signer) -> Completeness:
+    """Compare both sides, sign the result and put it into the audit log: one statement a day and result.
+
+    Args:
+        database: as mc_app.
+        clock: now.
+        signer: the service's; the statement says what the records showed, it decides nothing.
+    """
+    now = clock.now()
+    with database.begin() as connection:
+        found = check_completeness(connection)
+        day = now.date().isoformat()
+        predicate = plain({"day": day, "missing": asdict(found), "counts": found.counts, "ok": found.ok})
+        digest = digest_of(predicate)
+        name = f"{day}/{digest.removeprefix('sha256:')[:16]}"
+        if not is_logged(connection, CHECKED, name):
+            subject = Signed.of(f"completeness/{day}", digest)
+            envelope = Statement((subject,), COMPLETENESS_TYPE, predicate).sign([signer]).to_json()
+            append(connection, act=CHECKED, subject=name, content=envelope, at=now)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return a value with tuples as lists, as JSON has them."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _reversed(connection: Connection, row: Row[Any], taken_back: set[Subject]) -> bool:

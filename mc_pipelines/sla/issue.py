@@ -38,6 +38,9 @@ from mc_pipelines.sla.note_store import Issued, find_note, list_notes, next_numb
 from mc_pipelines.sla.outcome_store import link_incidents
 from mc_pipelines.sla.review import public_key
 
+NOTE_ISSUED = "credits.note-issued"
+"""The act in the audit log; its subject is the note's number, its content the envelope."""
+
 
 def issue_completed(database: Database, clock: Clock, *, tenant: TenantId | None = None) -> list[Issued]:
     """Issue the note of every draft that has all its signatures; what the sensor calls, again and again.
@@ -106,7 +109,7 @@ def _issue(connection: Connection, draft: Draft, now: datetime) -> Issued:
         raise VerificationError("Another document was issued for this period", field="draft", value=draft.draft_id)
     number = next_number(connection)
     envelope = draft.envelope.to_json()
-    leaf_id = append(connection, act="credits.note-issued", subject=number, content=envelope, at=now, keep=False)
+    leaf_id = append(connection, act=NOTE_ISSUED, subject=number, content=envelope, at=now, keep=False)
     issued = Issued(
         number,
         draft.draft_id,

@@ -8,6 +8,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from sqlalchemy import Connection, text
 
+from mc_pipelines.attest.dsse import Envelope
+from mc_pipelines.attest.statement import parse_statement
 from mc_pipelines.foundation.metrics import business_metrics
 from mc_pipelines.foundation.money import Money
 
@@ -25,6 +27,12 @@ from sla_draft d where not exists (
 ) group by currency order by currency
 """
 _ISSUED = "select kind, count(*) as notes from sla_note group by kind order by kind"
+
+
+_CHECKED = """
+select c.content from attest_log_leaf l join attest_log_content c on c.content_digest = l.content_digest
+where l.act = 'credits.completeness-checked' order by l.at desc limit 1
+"""
 
 
 @business_metrics("sla")
@@ -51,3 +59,11 @@ def sla_metrics(connection: Connection) -> Iterable[Metric]:
     for row in connection.execute(text(_ISSUED)):
         notes.add_metric([row.kind], row.notes)
     yield notes
+    missing = GaugeMetricFamily(
+        "mc_sla_missing", "What the newest daily comparison of incidents, breaches and notes missed.", labels=["what"]
+    )
+    for content in connection.execute(text(_CHECKED)).scalars():
+        statement = parse_statement(Envelope.from_json(bytes(content)).payload)
+        for name, count in sorted(statement.predicate["counts"].items()):
+            missing.add_metric([name], count)
+    yield missing

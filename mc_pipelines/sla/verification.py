@@ -16,6 +16,7 @@ from mc_pipelines.sla.contract_store import CONTRACT_TYPE
 from mc_pipelines.sla.note import NOTE_TYPE
 
 NO_CREDIT_TYPE = predicate_type("sla-no-credit")
+COMPLETENESS_TYPE = predicate_type("sla-completeness")
 _TWO = 2
 
 
@@ -27,6 +28,7 @@ def register() -> None:
     register_verifier(NOTE_TYPE, verify_note)
     register_verifier(NO_CREDIT_TYPE, verify_determination)
     register_verifier(CONTRACT_TYPE, verify_contract)
+    register_verifier(COMPLETENESS_TYPE, verify_completeness)
 
 
 def verify_note(signed: Signed, report: Report) -> None:
@@ -74,6 +76,16 @@ def verify_determination(signed: Signed, report: Report) -> None:
     report.proved.append(
         f"Incident {_member(predicate, 'incident')} gives {_member(predicate, 'tenant')} no credit:"
         f" {_member(predicate, 'reason')}."
+    )
+
+
+def verify_completeness(signed: Signed, report: Report) -> None:
+    """Say what was found missing on a day."""
+    counts = _member(signed.statement.predicate, "counts")
+    day = _member(signed.statement.predicate, "day")
+    missing = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items()) if count)
+    report.proved.append(
+        f"On {day} the service found missing among incidents, breaches and notes: {missing or 'nothing'}."
     )
 
 

@@ -27,17 +27,22 @@ from mc_pipelines.defs.tables import outcome, table
     description="Good, bad and excluded attempts by slice of time; a day whose facts did not change is left alone.",
 )
 def sla_slices(context: dg.AssetExecutionContext, maestro: Maestro) -> dg.MaterializeResult[Any]:
-    """Roll up the days of the run; late facts re-roll only their own days."""
+    """Roll up the days of the run and commit to what was counted; late facts re-roll only their own days."""
+    from secrets import token_bytes
+
+    from mc_pipelines.sla.commitment import commit_days
     from mc_pipelines.sla.rollup import roll_up
 
     opened = maestro.open()
     first, last = (date.fromisoformat(day) for day in days_of(context))
     rolled = roll_up(opened.database, opened.object_store, opened.clock, first_day=first, last_day=last)
+    committed = commit_days(opened.database, opened.clock, token_bytes, first_day=first, last_day=last)
     rows = [(one.day, one.days_of_slices, one.changed) for one in rolled]
     return dg.MaterializeResult(
         metadata={
             "days_read": len(rows),
             "changed": sum(row[2] for row in rows),
+            "committed": len(committed),
             "days": table(("UTC day", "tenant-days of slices", "changed"), rows),
         }
     )
@@ -118,18 +123,26 @@ def credit_drafts(maestro: Maestro) -> dg.MaterializeResult[Any]:
     description="Signed credit notes: issued only from drafts that two different people have signed.",
 )
 def credit_notes(maestro: Maestro) -> dg.MaterializeResult[Any]:
-    """Issue what is completely signed; launching this run approves nothing."""
+    """Issue what is completely signed and end incidents; launching this run approves nothing."""
+    from mc_pipelines.sla.completeness import attest_completeness
+    from mc_pipelines.sla.determination import determine
     from mc_pipelines.sla.issue import issue_completed
     from mc_pipelines.sla.note_store import list_notes
+    from mc_pipelines.sla.timestamps import stamp_notes
 
     opened = maestro.open()
     issued = issue_completed(opened.database, opened.clock)
+    stamped = stamp_notes(opened.database, opened.clock, opened.settings.tsa_url)
+    endings = determine(opened.database, opened.clock, opened.signer)
+    attest_completeness(opened.database, opened.clock, opened.signer)
     with opened.database.begin() as connection:
         notes = list_notes(connection)
     rows = [(one.number, one.kind, one.digest, one.issued_at) for one in notes]
     return dg.MaterializeResult(
         metadata={
             "issued": len(issued),
+            "time_stamped": stamped,
+            "incidents_ended": sum(one.waits_for is None for one in endings),
             "dagster/row_count": len(notes),
             "notes": table(("number", "kind", "digest", "issued"), rows),
         }
@@ -168,6 +181,8 @@ def notes_are_owed_and_balanced(maestro: Maestro) -> dg.AssetCheckResult:
     counted = {
         "notes without a breach": len(found.notes_without_breach),
         "missing numbers": len(found.numbers_missing),
+        "notes that the audit log does not know": len(found.notes_without_leaf),
+        "notes of the audit log that are gone": len(found.leaves_without_note),
         "unbalanced transactions": len(found.unbalanced),
         "outcomes without an incident": len(found.outcomes_without_incident),
     }

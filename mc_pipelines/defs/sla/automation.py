@@ -25,8 +25,8 @@ daily_rollup = dg.build_schedule_from_partitioned_job(
 
 judge_job = dg.define_asset_job(
     "credits_daily",
-    selection=dg.AssetSelection.assets(sla_attainment, credit_drafts),
-    description="Judges all periods and drafts what is owed.",
+    selection=dg.AssetSelection.assets(sla_attainment, credit_drafts, credit_notes),
+    description="Judges all periods, drafts what is owed, ends incidents and signs what is missing.",
 )
 
 daily_judgement = dg.ScheduleDefinition(
