@@ -217,12 +217,6 @@ def contents_of_act(connection: Connection, act: str) -> list[tuple[str, Digest]
     return [(row.subject, Digest(row.content_digest)) for row in connection.execute(query.order_by(log_leaf.c.at))]
 
 
-def is_logged(connection: Connection, act: str, subject: str) -> bool:
-    """Tell whether an act on a subject is in the log, sequenced or not."""
-    query = select(log_leaf.c.leaf_id).where(log_leaf.c.subject == subject, log_leaf.c.act == act).limit(1)
-    return connection.execute(query).first() is not None
-
-
 def list_entries(connection: Connection, *, before: int | None = None, limit: int = 50) -> list[Entry]:
     """Return sequenced acts, newest first.
 

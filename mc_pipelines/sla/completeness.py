@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from mc_pipelines.attest.log import append, contents_of_act, is_logged
+from mc_pipelines.attest.log import append, contents_of_act
 from mc_pipelines.attest.signer import Signer
 from mc_pipelines.attest.statement import Statement
 from mc_pipelines.attest.statement import Subject as Signed
@@ -20,7 +20,7 @@ from mc_pipelines.sla import ledger
 from mc_pipelines.sla.credit import REVERSAL
 from mc_pipelines.sla.determination import affected
 from mc_pipelines.sla.draft import reversal_in_force
-from mc_pipelines.sla.draft_store import Subject, list_drafts, newest_judgements, subject_of
+from mc_pipelines.sla.draft_store import Subject, list_drafts, lock, newest_judgements, subject_of
 from mc_pipelines.sla.evidence import parse_evidence
 from mc_pipelines.sla.issue import NOTE_ISSUED
 from mc_pipelines.sla.note_store import Issued, list_notes
@@ -102,7 +102,7 @@ def _against_log(connection: Connection, notes: Sequence[Issued]) -> tuple[tuple
 
 
 def attest_completeness(database: Database, clock: Clock, signer: Signer) -> Completeness:
-    """Compare both sides, sign the result and put it into the audit log: one statement a day and result.
+    """Compare both sides, sign the result and put it into the audit log: one statement a day, and one more for each change of the result.
 
     Args:
         database: as mc_app.
@@ -115,8 +115,11 @@ def attest_completeness(database: Database, clock: Clock, signer: Signer) -> Com
         day = now.date().isoformat()
         predicate = plain({"day": day, "missing": asdict(found), "counts": found.counts, "ok": found.ok})
         digest = digest_of(predicate)
-        name = f"{day}/{digest.removeprefix('sha256:')[:16]}"
-        if not is_logged(connection, CHECKED, name):
+        lock(connection, CHECKED)
+        before = sorted(name for name, _ in contents_of_act(connection, CHECKED))
+        result = digest.removeprefix("sha256:")[:16]
+        if not before or before[-1].partition("/")[0] != day or not before[-1].endswith(result):
+            name = f"{day}/{len(before):06d}/{result}"
             subject = Signed.of(f"completeness/{day}", digest)
             envelope = Statement((subject,), COMPLETENESS_TYPE, predicate).sign([signer]).to_json()
             append(connection, act=CHECKED, subject=name, content=envelope, at=now)

@@ -31,7 +31,7 @@ _ISSUED = "select kind, count(*) as notes from sla_note group by kind order by k
 
 _CHECKED = """
 select c.content from attest_log_leaf l join attest_log_content c on c.content_digest = l.content_digest
-where l.act = 'credits.completeness-checked' order by l.at desc limit 1
+where l.act = 'credits.completeness-checked' order by l.subject desc limit 1
 """
 
 
