@@ -102,7 +102,7 @@ def _against_log(connection: Connection, notes: Sequence[Issued]) -> tuple[tuple
 
 
 def attest_completeness(database: Database, clock: Clock, signer: Signer) -> Completeness:
-    """Compare both sides, sign the result and put it into the audit log: one statement a day, and one more for each change of the result.
+    """Compare both sides, sign the result and log it: one statement a day, and one more for each change.
 
     Args:
         database: as mc_app.

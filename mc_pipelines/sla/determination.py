@@ -23,7 +23,7 @@ from mc_pipelines.sla.draft_store import Subject as PeriodSubject
 from mc_pipelines.sla.fact_store import load_facts
 from mc_pipelines.sla.facts import Fact, FaultOwner, Kind
 from mc_pipelines.sla.note_store import Issued, list_notes
-from mc_pipelines.sla.outcome_store import ended, link_incident, write_determination
+from mc_pipelines.sla.outcome_store import ended, has_ended, link_incident, write_determination
 from mc_pipelines.sla.verification import NO_CREDIT_TYPE
 
 NO_CONTRACT = "no contract covers the service for this tenant on these days"
@@ -142,7 +142,7 @@ def determine(database: Database, clock: Clock, signer: Signer) -> list[Ending]:
     for incident, tenant in waiting:
         with database.begin() as connection:
             lock(connection, f"incident {incident.fact_id} {tenant}")
-            if (incident.fact_id, tenant) in ended(connection):
+            if has_ended(connection, incident.fact_id, tenant):
                 continue
             ending = ending_of(connection, incident, tenant, now)
             if ending.note is not None:

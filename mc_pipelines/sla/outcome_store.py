@@ -67,6 +67,12 @@ def write_determination(
     )
 
 
+def has_ended(connection: Connection, incident_id: str, tenant: TenantId) -> bool:
+    """Tell whether an incident has ended for a tenant."""
+    query = select(_TABLE.c.tenant).where(_TABLE.c.incident_id == incident_id, _TABLE.c.tenant == tenant)
+    return connection.execute(query).first() is not None
+
+
 def ended(connection: Connection) -> dict[tuple[str, str], str | None]:
     """Return how each (incident, tenant) ended: the number of a note, or None for a determination."""
     rows = connection.execute(select(_TABLE.c.incident_id, _TABLE.c.tenant, _TABLE.c.number))
