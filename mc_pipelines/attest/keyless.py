@@ -10,7 +10,7 @@ from mc_pipelines.attest.bundle import parse_bundle
 from mc_pipelines.foundation.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
-    from sigstore.verify import Verifier
+    from sigstore.models import TrustedRoot
 
 
 def verify_keyless(
@@ -32,12 +32,14 @@ def verify_keyless(
 
     Raises:
         InputError: no bundle, no trusted root, or the artifact is missing.
-        VerificationError: certificate, log entry, time, identity or signature does not hold; also for entry types that
-            sigstore-python does not support (such as ``intoto`` 0.0.2).
+        VerificationError: certificate, log entry, time, identity or signature does not hold.
     """
     from sigstore.errors import Error
     from sigstore.models import Bundle, InvalidBundle
+    from sigstore.verify import Verifier
     from sigstore.verify.policy import Identity
+
+    from mc_pipelines.attest.keyless_intoto import is_intoto, verify_intoto
 
     if not identity or not issuer:
         raise InputError("A keyless signature means nothing without the identity expected", field="identity")
@@ -45,32 +47,33 @@ def verify_keyless(
         bundle = Bundle.from_json(content)
     except (InvalidBundle, ValueError) as error:
         raise InputError(f"Not a complete sigstore bundle: {_line(error)}", field="bundle") from error
-    enveloped = parse_bundle(content).envelope is not None
-    verifier = _verifier(trusted_root)
+    envelope = parse_bundle(content).envelope
+    root = _root(trusted_root)
     policy = Identity(identity=identity, issuer=issuer)
     try:
-        if enveloped:
-            verifier.verify_dsse(bundle, policy)
+        if envelope is not None and is_intoto(bundle):
+            verify_intoto(root, bundle, envelope, policy)
+        elif envelope is not None:
+            Verifier(trusted_root=root).verify_dsse(bundle, policy)
         elif artifact is None:
             raise InputError("The signed artifact is needed", field="artifact", mend="give the file that was signed")
         else:
-            verifier.verify_artifact(artifact, bundle, policy)
+            Verifier(trusted_root=root).verify_artifact(artifact, bundle, policy)
     except Error as error:
         raise VerificationError(f"The keyless bundle does not hold: {_line(error)}", field="bundle") from error
 
 
-def _verifier(trusted_root: bytes | None) -> Verifier:
+def _root(trusted_root: bytes | None) -> TrustedRoot:
     from sigstore.errors import Error
-    from sigstore.models import TrustedRoot
-    from sigstore.verify import Verifier
+    from sigstore.models import ClientTrustConfig, TrustedRoot
 
     if trusted_root is None:
-        return Verifier.production(offline=True)
+        return ClientTrustConfig.production(offline=True).trusted_root
     with tempfile.NamedTemporaryFile(suffix=".json") as file:  # the library reads trusted roots from files only
         file.write(trusted_root)
         file.flush()
         try:
-            return Verifier(trusted_root=TrustedRoot.from_file(str(Path(file.name))))
+            return TrustedRoot.from_file(str(Path(file.name)))
         except (Error, ValueError) as error:
             raise InputError(f"Not a trusted root: {_line(error)}", field="trusted root") from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,6 @@ BEACON = (
     "extremely-dangerous-oidc-beacon.yml@refs/heads/main"
 )
 ACTIONS = "https://token.actions.githubusercontent.com"
-# Accepted by the suite; sigstore-python does not support this kind of log entry (intoto 0.0.2). We say that the
-# signature is intact and that the time of signing is not proved; we do not call it verified.
-UNSUPPORTED = {"intoto-with-custom-trust-root"}
 
 
 def text(path: Path, default: str) -> str:
@@ -60,9 +59,6 @@ def test_sigstore_conformance(provenance: Path, expected_signatures: dict[str, A
         if case.name.endswith("_fail"):
             if status is S.VERIFIED:
                 wrong[case.name] = status
-        elif case.name in UNSUPPORTED:
-            if status is not S.IDENTITY_UNPROVEN:
-                wrong[case.name] = status
         elif status is not S.VERIFIED:
             wrong[case.name] = (status, None if claims is None else claims.verification.reason)
     assert wrong == {}
@@ -87,6 +83,53 @@ def test_real_bundles(provenance: Path, expected_signatures: dict[str, Any]) -> 
             assert verdict.status is S.IDENTITY_UNPROVEN
             assert verdict.signer is not None
     assert seen >= 40
+
+
+def test_real_bundles_of_expected_signers(provenance: Path, expected_signatures: dict[str, Any]) -> None:
+    """Who is expected is verified where a log entry proves when she signed; an altered bundle never is."""
+    anybody = TrustRoots(identities=(ExpectedIdentity(ACTIONS, "https://github.com/*"),))
+    verified, flipped = set(), 0
+    for name, fact in expected_signatures["bundles"].items():
+        path, _, index = name.partition("#")
+        part = read_parts((provenance / path).read_bytes(), path).parts[int(index or 0)]
+        verdict = judge_part(part, anybody)
+        if verdict.status is S.VERIFIED:
+            assert fact["dsse_signature_matches_embedded_cert"], name
+            assert verdict.signer == f"{fact['cert_san'][0]} ({ACTIONS})"
+            verified.add(name)
+        elif fact.get("dsse_signature_matches_embedded_cert") and part.container == "sigstore-bundle":
+            assert "not provable here" in verdict.reason, (name, verdict)  # no proof of inclusion
+    assert {one.partition("/")[0] for one in verified} == {"slsa-gha"}
+    for name in sorted(verified)[:4]:
+        content = (provenance / name.partition("#")[0]).read_bytes()
+        for altered in spoiled(json.loads(content)):
+            claims = verify_document(json.dumps(altered).encode(), name, anybody)
+            assert claims.verification.status is S.FAILED, claims.verification
+            flipped += 1
+    assert flipped == 4 * 4
+
+
+def spoiled(bundle: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bundle with its log entry's body, promise, time and proof altered, one at a time."""
+    found = []
+    for spoil in (
+        lambda entry: entry.update(canonicalizedBody=flip(entry["canonicalizedBody"])),
+        lambda entry: entry["inclusionPromise"].update(
+            signedEntryTimestamp=flip(entry["inclusionPromise"]["signedEntryTimestamp"])
+        ),
+        lambda entry: entry.update(integratedTime=str(int(entry["integratedTime"]) + 1)),
+        lambda entry: entry["inclusionProof"].update(rootHash=flip(entry["inclusionProof"]["rootHash"])),
+    ):
+        copy = json.loads(json.dumps(bundle))
+        spoil(copy["verificationMaterial"]["tlogEntries"][0])
+        found.append(copy)
+    return found
+
+
+def flip(text: str) -> str:
+    content = bytearray(base64.b64decode(text))
+    content[len(content) // 2] ^= 1
+    return base64.b64encode(content).decode()
 
 
 def gcb_keys(provenance: Path) -> TrustRoots:
