@@ -123,9 +123,23 @@ class Context:
     @property
     def signer(self) -> Signer:
         """The service's own signing key, at its newest version; looked up anew, because keys rotate while we run."""
-        from mc_pipelines.keys.signers import active_signer
+        from mc_pipelines.keys.signers import active_signer, entered
 
-        return active_signer(self.database, self.keyring)
+        if self.settings.signing_key_url is None:
+            return active_signer(self.database, self.keyring)
+        return entered(self.database, self._named_signer, self.clock)
+
+    @cached_property
+    def _named_signer(self) -> Signer:
+        from mc_pipelines.keys.signing_key import open_signing_key
+
+        url, passphrase = self.settings.signing_key_url, self.settings.signing_key_passphrase
+        assert url is not None  # noqa: S101 - asked before
+        return open_signing_key(
+            url.get_secret_value(),
+            passphrase=None if passphrase is None else passphrase.get_secret_value().encode(),
+            sealed_only=self.settings.profile is Profile.PRODUCTION,
+        )
 
 
 def provenance_trust(context: Context) -> TrustRoots:

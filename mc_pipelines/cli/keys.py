@@ -81,9 +81,16 @@ def rotate(
     Example: mc keys rotate --key kek --dry-run
     """
     from mc_pipelines.cli.context import open_context
+    from mc_pipelines.foundation.errors import ConfigurationError
     from mc_pipelines.keys.rotation import STEPS, Rotator
 
     context = open_context()
+    if key == "signer" and context.settings.signing_key_url is not None:
+        raise ConfigurationError(
+            "The signing key is held elsewhere, and rotated there",
+            field="MC_SIGNING_KEY_URL",
+            mend="make a new key there and let the alias or the file name it; both keys stay in the history",
+        )
     primary = context.keyring.primary(key)
     if dry_run:
         plan = {"key": key, "old": primary.ref, "steps": STEPS[primary.use], "changed": False}

@@ -123,20 +123,16 @@ def serve(
     from mc_pipelines.attest import sequencer
     from mc_pipelines.attest.cosignatures import cosign_until, parse_witnesses
     from mc_pipelines.cli.context import open_context
-    from mc_pipelines.keys.signers import active_signer
 
     context = open_context()
     context.database.refuse_privileged_role()
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    # Not context.signer, which is looked up once: a rotation changes the signer while this runs.
     witnesses = parse_witnesses(context.settings.witnesses)
     asking = Thread(target=cosign_until, args=(context.database, context.clock, witnesses, stop, interval), daemon=True)
     asking.start()
-    signed = sequencer.run(
-        context.database, lambda: active_signer(context.database, context.keyring), context.clock, stop, interval
-    )
+    signed = sequencer.run(context.database, lambda: context.signer, context.clock, stop, interval)
     if json:
         print_json({"checkpointsSigned": signed})
     else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
     from obstore.store import ObjectStore as Store
 
-_TIMEOUT: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
+_ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
+"""Variables that name a server other than the cloud's own, by scheme; the first that is set counts."""
 
 
 class CloudObjectStore:
@@ -122,8 +125,8 @@ def open_cloud_store(url: str) -> CloudObjectStore:
     """
     try:
         if url.startswith("s3://"):
-            return CloudObjectStore(S3Store.from_url(url, client_options=_TIMEOUT), url)
-        return CloudObjectStore(AzureStore.from_url(url, client_options=_TIMEOUT), url)
+            return CloudObjectStore(S3Store.from_url(url, client_options=_client("s3")), url)
+        return CloudObjectStore(_azure(url), url)
     except (BaseError, ValueError) as error:
         raise ConfigurationError(
             f"The object store cannot be opened: {str(error).splitlines()[0]}",
@@ -131,3 +134,21 @@ def open_cloud_store(url: str) -> CloudObjectStore:
             value=url,
             mend="write s3://bucket/prefix or az://account/container/prefix",
         ) from error
+
+
+def _azure(url: str) -> AzureStore:
+    """Open ``az://account/container/prefix``; to obstore the first part of an ``az://`` is the container."""
+    parts = urlsplit(url)
+    container, _, prefix = parts.path.strip("/").partition("/")
+    if not container:
+        raise ValueError("the URL names no container")
+    return AzureStore(container, prefix=prefix or None, account_name=parts.netloc, client_options=_client("az"))
+
+
+def _client(scheme: str) -> ClientConfig:
+    """Return timeouts, and plain HTTP only where the environment names such an endpoint (a server of one's own)."""
+    options: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
+    endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS[scheme])), "")
+    if endpoint.startswith("http://"):
+        options["allow_http"] = True
+    return options

@@ -27,7 +27,7 @@ def local_defaults(settings: Settings) -> list[Refusal]:
         refusals.append(Refusal("the local token issuer", "MC_OIDC_ISSUER", "name your identity provider's issuer"))
     if settings.signing_key_url is None:
         refusals.append(
-            Refusal("the local signing key", "MC_SIGNING_KEY_URL", "name a key of a key service, such as awskms://…")
+            Refusal("the local signing key", "MC_SIGNING_KEY_URL", "name awskms:///alias/NAME, or an encrypted file")
         )
     if settings.opa_url is None:
         refusals.append(Refusal("the embedded policy engine", "MC_OPA_URL", "name an OPA server"))

@@ -41,7 +41,10 @@ class Settings(BaseSettings):
     database_admin_url: SecretStr | None = Field(None, description="our records, as role mc_owner; migrations only")
     dagster_database_url: SecretStr | None = Field(None, description="Dagster's own storage; unset: embedded server")
     object_store_url: str | None = Field(None, description="file://, s3://, gs:// or az://; unset: a folder in MC_HOME")
-    signing_key_url: SecretStr | None = Field(None, description="key of a key service that signs; unset: a local key")
+    signing_key_url: SecretStr | None = Field(
+        None, description="key that signs, file:///KEY.pem or awskms:///alias/NAME; unset: one of the local keyring"
+    )
+    signing_key_passphrase: SecretStr | None = Field(None, description="opens a signing key in an encrypted file")
     keyring_passphrase: SecretStr | None = Field(None, description="seals the local keyring; unset: mode 0600 alone")
     witnesses: str | None = Field(None, description="witnesses of the audit log, URL#VERIFIERKEY, spaces between them")
     tsa_url: str | None = Field(None, description="RFC 3161 authority that stamps credit notes; unset: none")

@@ -40,7 +40,11 @@ def active_signer(database: Database, keyring: KeyProvider, clock: Clock | None 
     The first call makes the key and enters it in the key history. Ask again rather than keep the signer for long:
     after a rotation it is another one, and the old version is disabled in the end.
     """
-    signer = KeyringSigner(keyring, keyring.create(SIGNER_KEY, KeyUse.SIGN).ref)
+    return entered(database, KeyringSigner(keyring, keyring.create(SIGNER_KEY, KeyUse.SIGN).ref), clock)
+
+
+def entered(database: Database, signer: Signer, clock: Clock | None = None) -> Signer:
+    """Return the signer, its key entered in the key history, which verifiers read."""
     with database.begin() as connection:
         if all(one.key_id != signer.key_id for one in load_history(connection)):
             now = (clock or SystemClock()).now()

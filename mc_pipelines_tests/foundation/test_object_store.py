@@ -1,4 +1,4 @@
-"""What every object store promises, held by each: a disk, and obstore on its in-memory store."""
+"""What every object store promises, held by each: a disk, obstore in memory, and the clouds' protocols on loopback."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,13 +25,45 @@ from mc_pipelines.foundation.errors import ConfigurationError, InputError, NotFo
 from mc_pipelines.foundation.object_store import ObjectStore, check_path, open_object_store
 from mc_pipelines.foundation.object_store_cloud import CloudObjectStore
 from mc_pipelines.foundation.object_store_local import LocalObjectStore
+from mc_pipelines_tests.clouds import servers
+
+_BUCKET = "maestro"
 
 
-@pytest.fixture(params=["disk", "obstore"])
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, servers.aws(patch):
+        boto3.client("s3").create_bucket(Bucket=_BUCKET)
+        yield f"s3://{_BUCKET}"
+
+
+@pytest.fixture(scope="module")
+def az_url() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, servers.azure(patch, _BUCKET) as account:
+        yield f"az://{account}/{_BUCKET}"
+
+
+@pytest.fixture(scope="module")
+def gs_url() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, servers.google(patch, _BUCKET):
+        yield f"gs://{_BUCKET}"
+
+
+CLOUDS = [
+    pytest.param("s3"),
+    pytest.param("az", marks=pytest.mark.system),
+    pytest.param("gs", marks=pytest.mark.tools),
+]
+
+
+@pytest.fixture(params=["disk", "memory", *CLOUDS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "disk":
         return open_object_store(f"file://{tmp_path}/objects")
-    return CloudObjectStore(MemoryStore(), "memory:///")
+    if request.param == "memory":
+        return CloudObjectStore(MemoryStore(), "memory:///")
+    url = request.getfixturevalue(f"{request.param}_url")
+    return open_object_store(f"{url}/{uuid4().hex}")
 
 
 def test_what_was_put_comes_back(store: ObjectStore) -> None:

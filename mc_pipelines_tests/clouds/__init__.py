@@ -1,0 +1,1 @@
+"""Servers on loopback that speak a cloud's own protocol; none of them is ours."""
