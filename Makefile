@@ -40,7 +40,7 @@ lock: ## resolve the locks anew
 bench: .venv/.development ## every benchmark, each against a rival or a limit of the same run
 	@$(BIN)/python -m benchmarks
 
-tools: ## real tools from Go modules into .tools/bin: opa, conftest, promtool, cosign, helm, etcd, kube-apiserver
+tools: ## real tools from Go modules into .tools/bin: opa, conftest, promtool, cosign, helm, etcd, kube-apiserver, fake-gcs-server
 	@tools/build.sh
 
 conformance: .venv/.development ## public corpora, foreign judges (make tools), and what is slow

@@ -73,6 +73,7 @@ def witness(
     state: Annotated[Path, typer.Option(help="Folder of its key and its memory; made if absent.")],
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to bind; 0: any free one.", min=0, max=65535)] = 7380,
+    json: Json = False,
 ) -> None:
     """Run a witness: cosigns what continues the log, refuses a fork. Needs no database; run it apart from the log.
 
@@ -80,6 +81,7 @@ def witness(
     """
     import signal
     import time
+    from json import dumps
 
     from mc_pipelines.attest.note import NoteKey, WitnessNoteSigner
     from mc_pipelines.attest.witness import Witness, WitnessMemory, open_witness_key
@@ -89,7 +91,8 @@ def witness(
     signer = WitnessNoteSigner(name, open_witness_key(state / "key.pem"), lambda: int(time.time()))
     server = witness_server(Witness(signer, keys, WitnessMemory(state / "memory.json")), host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print(f"http://{host}:{server.server_address[1]}#{signer.key}", flush=True)
+    address = f"http://{host}:{server.server_address[1]}"
+    print(dumps({"address": address, "key": str(signer.key)}) if json else f"{address}#{signer.key}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import typer
 from mc_pipelines.cli.main import COMMANDS, app
 
 ROOT: Any = typer.main.get_command(app)
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _EXAMPLE = re.compile(r"Example: (.+)")
 
 
@@ -47,8 +47,8 @@ def test_a_command_teaches_by_an_example_that_it_would_take(words: str) -> None:
     assert own, f"no example of mc {words} calls it: {examples}"
     for example in own:
         call = example.partition(f"mc {words}")[2]
-        used = [word.split("=")[0] for word in shlex.split(re.split(r"[|>)]", call)[0]) if word.startswith("--")]
-        assert set(used) <= options(command), f"{example} uses options that do not exist"
+        used = set(_OPTION.findall(re.split(r"[|>)]|\$\(", call)[0]))
+        assert used <= options(command), f"{example} uses options that do not exist"
 
 
 @pytest.mark.parametrize("words", LEAVES)
