@@ -7,16 +7,17 @@ batch: what was answered is recorded, and the same documents again change nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import ForbiddenError, InputError
-from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance.edge_log import IngestResult, ingest_many
 from mc_pipelines.provenance.model import PUBLIC, Claims, refuse
 from mc_pipelines.provenance.readers import read_parts
+from mc_pipelines.provenance.rejudgement import in_series, rejudged
 from mc_pipelines.provenance.run_events import Told, remember, settled
 from mc_pipelines.provenance.trust_roots import TrustRoots
 from mc_pipelines.provenance.verification import VerdictCache, judge
@@ -98,6 +99,8 @@ def _read(document: Document, roots: TrustRoots, cache: VerdictCache | None) -> 
         claims = judge(reading, roots, cache=cache)
     except InputError as error:
         return refuse(sha256_digest(document.content), document.name, "unknown", str(error)), None
+    if any(part.signatures for part in reading.parts):
+        claims = in_series(claims)
     return claims, Told(claims.document, reading.runs) if reading.runs else None
 
 
@@ -115,4 +118,20 @@ def _record(
         with database.begin(tenant=tenant) as connection:
             completed = settled(connection, tenant, runs)
         ingest_many(database, tenant, completed, clock=clock, operator=operator)
-    yield from results
+    again = [claims for claims, result in zip(batch.claims, results, strict=True) if result.status == "known"]
+    changed = _rejudge(database, tenant, again, clock, operator=operator) if again else {}
+    for result in results:
+        yield changed.get(result.document, result) if result.status == "known" else result
+
+
+def _rejudge(
+    database: Database, tenant: TenantId, known: list[Claims], clock: Clock, *, operator: bool
+) -> dict[Digest, IngestResult]:
+    """Record the verdicts that changed; return the answers for the documents that they are about."""
+    with database.begin(tenant=tenant) as connection:
+        pairs = rejudged(connection, tenant, known, now=clock.now())
+    recorded = ingest_many(database, tenant, [claims for _, claims in pairs], clock=clock, operator=operator)
+    return {
+        claims.document: replace(result, document=claims.document, status="known")
+        for (claims, _), result in zip(pairs, recorded, strict=True)
+    }

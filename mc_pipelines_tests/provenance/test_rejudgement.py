@@ -1,0 +1,91 @@
+"""Trust that changes: what was verified yesterday and is not today, asked as of either day."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
+from mc_pipelines.attest.signer import LocalSigner
+from mc_pipelines.foundation.clock import FrozenClock
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.edge_log import IngestResult
+from mc_pipelines.provenance.identity import receipt_id
+from mc_pipelines.provenance.ingest import Document, ingest_documents
+from mc_pipelines.provenance.root_hash import root_hash
+from mc_pipelines.provenance.trust_roots import TrustedKey, TrustRoots
+from mc_pipelines_tests.conftest import TestDatabase
+from mc_pipelines_tests.provenance.readers.documents import SLSA_1, bom, dump, slsa_1, statement
+
+pytestmark = pytest.mark.database
+ACME = TenantId("acme")
+SIGNER = LocalSigner.generate()
+KEY = TrustedKey("builder", SIGNER.public_key_pem)
+NOBODY, TRUSTED = TrustRoots(), TrustRoots(keys=(KEY,))
+REVOKED = TrustRoots(keys=(dataclasses.replace(KEY, revoked=True),))
+SIGNED = sign(statement(SLSA_1, slsa_1()), IN_TOTO_PAYLOAD_TYPE, (SIGNER,)).to_json()
+
+
+def put(database: TestDatabase, clock: FrozenClock, roots: TrustRoots, content: bytes = SIGNED) -> IngestResult:
+    clock.advance(timedelta(hours=1))
+    [result] = ingest_documents(database.app, ACME, [Document("x", content)], roots, clock=clock)
+    return result
+
+
+def verified_at(database: TestDatabase, moment: datetime, known: datetime | None = None) -> bool:
+    """Whether a verifies edge stood at a moment, by what was known at another: the log's own semantics, spelled out."""
+    with database.app.begin(tenant=ACME) as connection:
+        found = connection.execute(
+            text(
+                "select count(*) from provenance_claims as claim join provenance_documents as said"
+                " on said.tenant = claim.tenant and said.seq = claim.seq"
+                " join provenance_nodes as node on node.node = claim.target"
+                " where claim.type = 3 and node.id = :receipt and said.valid_from <= :moment"
+                " and said.recorded_at <= :known and not exists (select from provenance_closures as closed"
+                " where closed.closed_seq = said.seq and closed.valid_to <= :moment and closed.recorded_at <= :known)"
+            ),
+            {"receipt": receipt_id(SIGNED), "moment": moment, "known": known or moment},
+        ).scalar_one()
+    return bool(found)
+
+
+def test_verdicts_change_with_what_is_believed_and_nothing_is_overwritten(
+    database: TestDatabase, clock: FrozenClock
+) -> None:
+    clock.advance(timedelta(days=2))  # after the document's own time
+    first = put(database, clock, NOBODY)
+    unknown = clock.now()
+    assert (first.status, first.verification) == ("accepted", "no-trust-root")
+    second = put(database, clock, TRUSTED)
+    trusted = clock.now()
+    assert (second.status, second.verification, second.document) == ("known", "verified", first.document)
+    assert any("no-trust-root became verified" in one for one in second.remarks)
+    third = put(database, clock, REVOKED)
+    revoked = clock.now()
+    assert third.verification == "stale"
+    assert (first.seq, second.seq, third.seq) == (1, 2, 3)
+    assert [verified_at(database, one) for one in (unknown, trusted, revoked)] == [False, True, False]
+    assert verified_at(database, trusted, known=revoked)  # what held then held then, also by what we know now
+    put(database, clock, TRUSTED)  # believed again: a new verdict, not the old one revived
+    assert verified_at(database, clock.now())
+    assert not verified_at(database, revoked)
+
+
+def test_the_same_verdict_again_changes_nothing(database: TestDatabase, clock: FrozenClock) -> None:
+    put(database, clock, TRUSTED)
+    with database.app.begin(tenant=ACME) as connection:
+        before = root_hash(connection, ACME)
+    assert put(database, clock, TRUSTED).seq == 1
+    other = TrustRoots(keys=(KEY, TrustedKey("another", LocalSigner.generate().public_key_pem)))
+    assert put(database, clock, other).seq == 1  # believing somebody else, too, is no other verdict on this
+    with database.app.begin(tenant=ACME) as connection:
+        assert root_hash(connection, ACME) == before
+
+
+def test_unsigned_documents_have_nothing_to_judge(database: TestDatabase, clock: FrozenClock) -> None:
+    first = put(database, clock, NOBODY, dump(bom()))
+    again = put(database, clock, TRUSTED, dump(bom()))
+    assert (again.status, again.seq) == ("known", first.seq)
