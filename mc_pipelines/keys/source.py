@@ -28,11 +28,12 @@ def reader_of(source: Source) -> Reader:
 
 class _Memory:
     def __init__(self, content: bytes | bytearray | memoryview) -> None:
-        self._view, self._position = memoryview(content), 0
+        self._content, self._position = content if isinstance(content, bytes) else memoryview(content), 0
 
     def take(self, count: int) -> bytes:
-        found = bytes(self._view[self._position : self._position + count])
-        self._position += len(found)
+        start = self._position
+        found = bytes(self._content[start : start + count])  # of bytes: the slice itself, not another copy
+        self._position = start + len(found)
         return found
 
 

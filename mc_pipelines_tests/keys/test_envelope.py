@@ -5,7 +5,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.keys import envelope
+from mc_pipelines.keys import header as header_module
 from mc_pipelines.keys.envelope import open_sealed, open_stream, read_preamble, replace_slots, seal, seal_stream
 from mc_pipelines.keys.header import Defect, EnvelopeError, Header, Kind, read_header
 from mc_pipelines.keys.slots import Slot
@@ -130,6 +131,61 @@ def test_header_bytes_are_deterministic_cbor_and_nothing_else() -> None:
     for altered_bytes in (encoded + b"\0", encoded[:-1], long_form, b"\xbf" + encoded[1:] + b"\xff", b"\x80"):
         with pytest.raises(EnvelopeError, match="malformed"):
             read_header(Kind.RECEIPT, altered_bytes)
+
+
+HEADERS = st.builds(
+    Header,
+    st.sampled_from(Kind),
+    st.text(min_size=1, max_size=40),
+    st.text(min_size=1, max_size=300),
+    st.text(min_size=1, max_size=40),
+    st.uuids(),
+    st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
+    st.none() | st.uuids(),
+)
+
+
+@given(HEADERS)
+@settings(deadline=None)
+def test_our_encoder_writes_what_cbor2_writes(header: Header) -> None:
+    members: dict[int, Any] = {
+        1: header.tenant,
+        2: header.object_id,
+        3: header.content_type,
+        4: header.dek_id.bytes,
+        5: (header.created - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1),
+        6: 1,
+    }
+    if header.subject_key_id is not None:
+        members[7] = header.subject_key_id.bytes
+    encoded = header.to_cbor()
+    assert encoded == cbor2.dumps(members, canonical=True)
+    assert read_header(header.kind, encoded) == header
+
+
+@given(HEADERS, st.data())
+@settings(deadline=None, max_examples=300)
+def test_the_quick_reader_takes_nothing_that_the_strict_one_refuses(header: Header, data: st.DataObject) -> None:
+    encoded = bytearray(header.to_cbor())
+    for _ in range(data.draw(st.integers(0, 2))):
+        encoded[data.draw(st.integers(0, min(60, len(encoded) - 1)))] = data.draw(st.integers(0, 255))
+    content = bytes(encoded[: data.draw(st.sampled_from([len(encoded), len(encoded) - 1]))])
+    quick = header_module._read_usual(header.kind, content)
+    if quick is not None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(header_module, "_read_usual", lambda *_: None)
+            assert read_header(header.kind, content) == quick
+
+
+@pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1])
+@pytest.mark.parametrize("slots", [(), SLOTS])
+def test_bytes_and_streams_give_the_same(length: int, slots: tuple[Slot, ...]) -> None:
+    content, salt = pattern(length), bytes(32)
+    sealed = seal(content, HEADER, DEK, slots=slots, chunk_log2=16, random=lambda _: salt)
+    streamed = seal_stream(content, HEADER, DEK, slots=slots, chunk_log2=16, random=lambda _: salt)
+    assert sealed == b"".join(streamed)
+    opened = open_stream(sealed, lambda _: DEK)
+    assert (opened.header, b"".join(opened.chunks)) == open_sealed(sealed, lambda _: DEK) == (HEADER, content)
 
 
 def test_a_header_that_would_not_fit_a_range_read_is_not_written() -> None:
