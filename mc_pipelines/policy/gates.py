@@ -59,7 +59,7 @@ class Bounds:
     false_discovery: Fraction = Fraction(5, 100)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Sufficient statistics of paired decisions.
 
@@ -104,8 +104,7 @@ class Counts:
     unreplayable: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        mine, others = asdict(self), asdict(other)
-        return Counts(**{name: mine[name] + others[name] for name in mine})
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 class Decision(StrEnum):

@@ -28,11 +28,11 @@ def test_single_decisions_are_no_evidence_of_their_own():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TRAFFIC))
 def test_both_promises_hold_on_every_traffic(name):
-    rollouts = 1_000
+    rollouts = 500
     at_the_bound = run(TRAFFIC[name], by_units, 0.002, rollouts=rollouts, seed=11)
     assert at_the_bound.abort <= sure(1e-3, rollouts)
     assert at_the_bound.advance <= sure(1e-2, rollouts)
-    assert run(TRAFFIC[name], by_units, 0.004, rollouts=300, seed=12).advance <= sure(1e-2, 300)
+    assert run(TRAFFIC[name], by_units, 0.004, rollouts=200, seed=12).advance <= sure(1e-2, 200)
 
 
 @pytest.mark.parametrize(("enforcing", "decision"), [(False, Decision.HOLD), (True, Decision.ABORT)])
