@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from mc_pipelines.foundation.ids import Digest
 
 PREFIX = "facts"
 _ORDER = ("finished_at", "execution_id", "attempt", "recorded_at")
+_FILES_AT_ONCE = 4
 _SUFFIX = ".parquet"
 
 
@@ -107,13 +109,16 @@ def write_facts(store: FactsStore, frame: pl.DataFrame) -> tuple[FactsFile, ...]
     days = ordered.with_columns(pl.col("finished_at").dt.date().alias("_day")).partition_by(
         "_day", as_dict=True, include_key=False, maintain_order=True
     )
-    files = []
-    for (day,), rows in days.items():
+
+    def write(day: date, rows: pl.DataFrame) -> FactsFile:
         content = _parquet(rows)
         digest = sha256_digest(content)
         path = f"{PREFIX}/day={day.isoformat()}/{digest.removeprefix('sha256:')}{_SUFFIX}"
-        files.append(FactsFile(path, digest, day, len(rows), store.put(path, content, if_absent=True)))
-    return tuple(files)
+        return FactsFile(path, digest, day, len(rows), store.put(path, content, if_absent=True))
+
+    # A store is waited for, be it a disk that flushes or a cloud that answers.
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        return tuple(pool.map(write, (day for (day,) in days), days.values()))
 
 
 def fact_paths(store: FactsStore, *, first_day: date, last_day: date) -> list[str]:
