@@ -45,24 +45,50 @@ def demo(
         traces,
         demo_documents(data_dir),
         environment(context.settings, ensure_running(context.settings)),
-        _silent if json else _Progress(started),
+        _Silent() if json else _Progress(started),
     ).run()
     _finish(context, made, time.monotonic() - started, json=json)
 
 
 class _Progress:
-    """One line a step, with the seconds since the start."""
+    """One line a step, with the seconds since the start; on a terminal also what is being done now."""
 
     def __init__(self, started: float) -> None:
+        from rich.console import Console
+
+        from mc_pipelines.drills.demo import STEPS
+
+        self._steps = STEPS
         self._started = started
+        self._console = Console()
+        self._status: Any = None
+        self._step = 0
+        print("each line: seconds so far; + something new, = there already, · a run of Dagster; what")
 
-    def __call__(self, name: str, text: str, changed: bool) -> None:
-        mark = "+" if changed else "="
-        print(f"{time.monotonic() - self._started:6.1f} s {mark} {name}: {text}", flush=True)
+    def begin(self, step: str) -> None:
+        """Show it, where somebody watches."""
+        self._step += 1
+        if self._console.is_terminal:
+            self._status = self._status or self._console.status("")
+            self._status.start()
+            self._status.update(f"{step} (step {self._step} of {self._steps})")
+
+    def done(self, step: str, text: str, *, changed: bool | None) -> None:
+        """Print its line."""
+        if self._status is not None:
+            self._status.stop()
+        mark = {True: "+", False: "=", None: "·"}[changed]
+        print(f"{time.monotonic() - self._started:6.1f} s {mark} {step}: {text}", flush=True)
 
 
-def _silent(name: str, text: str, changed: bool) -> None:
-    """Tell nobody."""
+class _Silent:
+    """Tells nobody."""
+
+    def begin(self, step: str) -> None:
+        """Say nothing."""
+
+    def done(self, step: str, text: str, *, changed: bool | None) -> None:
+        """Say nothing."""
 
 
 def _finish(context: Context, made: Made, seconds: float, *, json: bool) -> None:

@@ -10,11 +10,12 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mc_pipelines.composition import Context
 from mc_pipelines.drills.control_plane import ControlPlane
@@ -22,8 +23,21 @@ from mc_pipelines.drills.demo_world import DemoPerson, create_contracts, create_
 from mc_pipelines.drills.demo_world import manifests as demo_manifests
 from mc_pipelines.foundation.errors import NotFoundError
 
-Tell = Callable[[str, str, bool], None]
-"""Told the name of a step, what it did, and whether it changed anything."""
+
+class Progress(Protocol):
+    """Told what happens, so that a person can watch."""
+
+    def begin(self, step: str) -> None:
+        """A step begins."""
+        ...
+
+    def done(self, step: str, text: str, *, changed: bool | None) -> None:
+        """A step is done; ``changed`` is None where only Dagster knows (its runs are made anew each time)."""
+        ...
+
+
+STEPS = 16
+"""How many steps there are, for a display that says how far it is; without documents or new notes one less each."""
 _ROTATION_REASON = "mc demo"
 _NOTES_TO_SIGN = 2
 _DOCUMENTS_AT_ONCE = 200
@@ -57,14 +71,14 @@ class Demo:
         traces: Parquet traces; none simulates.
         documents: provenance documents to ingest; may be empty.
         environment: of the control plane's process.
-        tell: progress.
+        progress: told of every step.
     """
 
     context: Context
     traces: tuple[Path, ...]
     documents: tuple[Path, ...]
     environment: dict[str, str]
-    tell: Tell
+    progress: Progress
     made: Made = field(default_factory=Made)
 
     def run(self) -> Made:
@@ -85,6 +99,7 @@ class Demo:
         return self.made
 
     def _people(self) -> dict[str, DemoPerson]:
+        self.progress.begin("tenants and people")
         now = self.context.clock.now()
         folder = self.context.settings.home_path / "people"
         new = not folder.exists()
@@ -95,6 +110,7 @@ class Demo:
         return people
 
     def _facts(self) -> None:
+        self.progress.begin("execution facts")
         from mc_pipelines.executions.ingest import ingest_simulation, ingest_traces
         from mc_pipelines.executions.overlay import Overlay
         from mc_pipelines.executions.simulator import last_ninety_days
@@ -114,6 +130,7 @@ class Demo:
         self._say("execution facts", f"{rows} rows of {days} days from {self.made.origin}", changed=new > 0)
 
     def _contracts(self) -> None:
+        self.progress.begin("contracts and charges")
         first, last = self._days()
         now = self.context.clock.now()
         signer = self.context.signer
@@ -125,6 +142,7 @@ class Demo:
         )
 
     def _executions(self) -> None:
+        self.progress.begin("executions")
         from mc_pipelines.composition import local_runner
         from mc_pipelines.executions.manifest import manifest_of
         from mc_pipelines.runner.publish import publish
@@ -157,6 +175,7 @@ class Demo:
             return any(depth(connection).values())
 
     def _start_rotation(self) -> None:
+        self.progress.begin("key rotation")
         from mc_pipelines.keys.rotation import Rotator, list_rotations
 
         with self.context.database.begin() as connection:
@@ -167,6 +186,7 @@ class Demo:
         self._say("key rotation", "of the service's signer, planned", changed=not known)
 
     def _start_rollout(self, people: dict[str, DemoPerson]) -> None:
+        self.progress.begin("policy rollout")
         from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
         from mc_pipelines.attest.key_history import service_keys
         from mc_pipelines.decision.packs import load_pack, read_pack
@@ -205,24 +225,27 @@ class Demo:
         return target
 
     def _provenance_documents(self) -> None:
+        self.progress.begin("provenance documents")
         from mc_pipelines.drills.demo_world import TENANTS
         from mc_pipelines.foundation.errors import InputError
         from mc_pipelines.provenance.edge_log import ingest_many
         from mc_pipelines.provenance.readers import read_document
 
-        accepted = refused = known = 0
+        accepted = known = 0
+        refused: Counter[str] = Counter()
         for start in range(0, len(self.documents), _DOCUMENTS_AT_ONCE):
             batch = []
             for path in self.documents[start : start + _DOCUMENTS_AT_ONCE]:
                 try:
                     batch.append(read_document(path.read_bytes(), path.name))
-                except InputError:
-                    refused += 1
+                except InputError as error:
+                    refused[error.detail] += 1
             results = ingest_many(self.context.database, TENANTS[0].tenant, batch, clock=self.context.clock)
             accepted += sum(one.status == "accepted" for one in results)
             known += sum(one.status == "known" for one in results)
         if self.documents:
-            text = f"{accepted + known} documents read, {refused} refused with a reason"
+            reasons = ", ".join(f"{count} x {why}" for why, count in refused.most_common())
+            text = f"{accepted + known} read, {refused.total()} refused" + (f": {reasons}" if reasons else "")
             self._say("provenance documents", text, changed=accepted > 0)
 
     def _materialise(self, control: ControlPlane) -> None:
@@ -238,12 +261,14 @@ class Demo:
         self._run(control, "estimator backtest", "assets:estimator_backtest")
 
     def _run(self, control: ControlPlane, name: str, step: str) -> None:
+        self.progress.begin(name)
         reports = control.run(step)
         for report in reports:
-            self._say(name, _run_in_words(report), changed=False)
+            self._say(name, _run_in_words(report), changed=None)
 
     def _sign(self, people: dict[str, DemoPerson]) -> int:
         """Let the maker and the checker sign the first drafts, each on "their" side; return how many were signed."""
+        self.progress.begin("approvals")
         from mc_pipelines.attest.dsse import sign
         from mc_pipelines.sla.draft_store import OPEN, list_drafts
         from mc_pipelines.sla.note_store import list_notes
@@ -274,9 +299,9 @@ class Demo:
             raise NotFoundError("There are no execution facts", mend="give traces with --data")
         return self.made.first_day, self.made.last_day
 
-    def _say(self, name: str, text: str, *, changed: bool) -> None:
-        self.made.changed = self.made.changed or changed
-        self.tell(name, text, changed)
+    def _say(self, name: str, text: str, *, changed: bool | None) -> None:
+        self.made.changed = self.made.changed or bool(changed)
+        self.progress.done(name, text, changed=changed)
 
 
 def _run_in_words(report: dict[str, Any]) -> str:
