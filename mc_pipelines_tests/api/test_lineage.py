@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
@@ -17,15 +18,19 @@ from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, R
 from openlineage.client.transport.http import ApiKeyTokenProvider, HttpCompression, HttpConfig, HttpTransport
 from sqlalchemy import text
 
-from mc_pipelines.composition import Context
+from mc_pipelines.composition import Context, local_runner
+from mc_pipelines.executions.manifest import example_manifest
 from mc_pipelines.foundation import flags
 from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.identity import receipt_id
 from mc_pipelines_tests.api.conftest import Headers, problem
 from mc_pipelines_tests.provenance.readers.documents import SLSA_1, bom, dump, envelope, slsa_1, statement
 from mc_pipelines_tests.provenance.readers.test_openlineage import event
 
 pytestmark = pytest.mark.database
 Bearer = Callable[..., Headers]
+JSON = {"Content-Type": "application/json"}
+SIGNS, VERIFIES = 2, 3
 RUN = "0196f7c2-0000-7000-8000-000000000001"
 
 
@@ -155,6 +160,29 @@ def test_a_document_with_its_verdict(client: httpx.Client, bearer: Bearer) -> No
     assert client.post(route, json=bom(), headers=headers).json()["verification"] == "unsigned"
     problem(client.post(route, json=bom(bomFormat="CDX"), headers=headers), 422, "invalid-input")
     problem(client.post(route, headers=headers), 422, "invalid-input")
+
+
+def test_our_own_receipt_is_verified_by_our_own_key_history(
+    client: httpx.Client, bearer: Bearer, context: Context
+) -> None:
+    headers = bearer("paul", "acme")
+    path = client.post("/api/executions", json=example_manifest("acme").document(), headers=headers).headers["location"]
+
+    async def drain() -> int:
+        return await local_runner(context).run_until_idle()
+
+    assert asyncio.run(drain()) == 1
+    receipt = client.get(path + "/receipt", headers=headers).content
+    sent = client.post("/api/provenance/documents", content=receipt, headers=headers | JSON)
+    assert (sent.status_code, sent.json()["verification"]) == (201, "verified"), sent.text
+    found = edges(context, "acme")
+    assert [target for _, type_, target in found if type_ == VERIFIES] == [receipt_id(receipt)]
+    [run] = {target for _, type_, target in found if type_ == SIGNS and target.startswith("run:")}
+    assert any(source == run for source, _, _ in found)
+    spoiled = json.loads(receipt)
+    spoiled["signatures"][0]["sig"] = spoiled["signatures"][0]["sig"][::-1]
+    sent = client.post("/api/provenance/documents", json=spoiled, headers=headers)
+    assert sent.json()["verification"] == "failed"
 
 
 def test_ingest_goes_on_while_the_graph_is_switched_off(client: httpx.Client, bearer: Bearer, context: Context) -> None:
