@@ -29,6 +29,8 @@ from mc_pipelines.foundation.settings import Profile, Settings, load_settings
 from mc_pipelines.migrations.chain import CHAIN
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection
 
     from mc_pipelines.attest.signer import Signer
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from mc_pipelines.decision.packs import Pack
     from mc_pipelines.keys.provider import KeyProvider
     from mc_pipelines.keys.store import EncryptedObjectStore
+    from mc_pipelines.provenance.ingest import Document
     from mc_pipelines.provenance.request import CursorKey
     from mc_pipelines.provenance.store import GraphStore
     from mc_pipelines.provenance.trust_roots import TrustRoots
@@ -178,6 +181,37 @@ def receipts_by_tenant(context: Context) -> Iterator[tuple[TenantId, list[tuple[
         rows = connection.execute(query).all()
     for tenant, group in groupby(rows, key=lambda row: row.tenant):
         yield TenantId(tenant), [(row.path, context.encrypted_store.get(row.path, tenant=tenant)) for row in group]
+
+
+def receipt_documents(context: Context) -> Iterator[tuple[TenantId, Iterator[Document]]]:
+    """Yield each tenant with its receipts that the provenance log must be sent, opened one by one.
+
+    Those that it does not know yet; all of them once a key of ours is compromised, because their verdicts may change.
+    Each was recorded by us when it was sealed, which proves that it existed then.
+    """
+    from sqlalchemy import text
+
+    from mc_pipelines.attest.key_history import KeyStatus, load_history
+
+    wanted = text(
+        "select path, recorded_at from execution_receipt as receipt where tenant = :tenant and (:all or not exists"
+        " (select from provenance_documents as document where document.tenant = receipt.tenant"
+        " and document.digest = receipt.receipt_digest)) order by path"
+    )
+    with context.database.begin() as connection:
+        tenants = connection.execute(text("select distinct tenant from execution_receipt order by 1")).scalars().all()
+        everything = any(key.status is KeyStatus.COMPROMISED for key in load_history(connection))
+    for tenant in map(TenantId, tenants):
+        with context.database.begin(tenant=tenant) as connection:
+            rows = connection.execute(wanted, {"tenant": tenant, "all": everything}).all()
+        yield tenant, _opened(context, tenant, [(row.path, row.recorded_at) for row in rows])
+
+
+def _opened(context: Context, tenant: TenantId, receipts: list[tuple[str, datetime]]) -> Iterator[Document]:
+    from mc_pipelines.provenance.ingest import Document
+
+    for path, recorded_at in receipts:
+        yield Document(path, context.encrypted_store.get(path, tenant=tenant), recorded_at)
 
 
 def placement_packs(context: Context) -> PackSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import Clock
@@ -17,7 +18,8 @@ from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance.edge_log import IngestResult, ingest_many
 from mc_pipelines.provenance.model import PUBLIC, Claims, refuse
 from mc_pipelines.provenance.readers import read_parts
-from mc_pipelines.provenance.rejudgement import in_series, rejudged
+from mc_pipelines.provenance.readers.collector import Reading
+from mc_pipelines.provenance.rejudgement import first_recorded, in_series, rejudged
 from mc_pipelines.provenance.run_events import Told, remember, settled
 from mc_pipelines.provenance.trust_roots import TrustRoots
 from mc_pipelines.provenance.verification import VerdictCache, judge
@@ -35,27 +37,33 @@ class Document:
     Attributes:
         name: what its sender calls it; a label.
         content: its bytes exactly as received.
+        seen: when it is known to have existed, by a record of ours; None = since now.
     """
 
     name: str
     content: bytes
+    seen: datetime | None = None
 
 
 @dataclass
 class _Batch:
-    claims: list[Claims] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    """Documents as read, in their order; a refused one stands as its refusal."""
+
+    items: list[tuple[Document, Reading | Claims]] = field(default_factory=list)
     rows: int = 0
 
-    def add(self, claims: Claims, told: Told | None) -> None:
-        self.claims.append(claims)
+    def add(self, document: Document) -> None:
+        try:
+            read: Reading | Claims = read_parts(document.content, document.name)
+        except InputError as error:
+            read = refuse(sha256_digest(document.content), document.name, "unknown", str(error))
+        claims = read.claims if isinstance(read, Reading) else read
         self.rows += len(claims.nodes) + len(claims.edges)
-        if told is not None:
-            self.told.append(told)
+        self.items.append((replace(document, content=b""), read))
 
     @property
     def full(self) -> bool:
-        return len(self.claims) >= MAXIMUM_BATCH or self.rows >= MAXIMUM_ROWS
+        return len(self.items) >= MAXIMUM_BATCH or self.rows >= MAXIMUM_ROWS
 
 
 def ingest_documents(
@@ -84,54 +92,76 @@ def ingest_documents(
     """
     if tenant == PUBLIC and not operator:
         raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
+    pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator)
     batch = _Batch()
     for document in documents:
-        batch.add(*_read(document, roots, cache))
+        batch.add(document)
         if batch.full:
-            yield from _record(database, tenant, batch, clock, operator=operator)
+            yield from pipeline.record(batch)
             batch = _Batch()
-    yield from _record(database, tenant, batch, clock, operator=operator)
+    yield from pipeline.record(batch)
 
 
-def _read(document: Document, roots: TrustRoots, cache: VerdictCache | None) -> tuple[Claims, Told | None]:
-    try:
-        reading = read_parts(document.content, document.name)
-        claims = judge(reading, roots, cache=cache)
-    except InputError as error:
-        return refuse(sha256_digest(document.content), document.name, "unknown", str(error)), None
-    if any(part.signatures for part in reading.parts):
-        claims = in_series(claims)
-    return claims, Told(claims.document, reading.runs) if reading.runs else None
+@dataclass(frozen=True)
+class _Pipeline:
+    """What every batch of one call goes through."""
 
+    database: Database
+    tenant: TenantId
+    roots: TrustRoots
+    clock: Clock
+    cache: VerdictCache | None
+    operator: bool = field(kw_only=True)
 
-def _record(
-    database: Database, tenant: TenantId, batch: _Batch, clock: Clock, *, operator: bool
-) -> Iterator[IngestResult]:
-    if not batch.claims:
-        return
-    if batch.told:
-        with database.begin(tenant=tenant) as connection:
-            remember(connection, tenant, batch.told)
-    results = ingest_many(database, tenant, batch.claims, clock=clock, operator=operator)
-    if batch.told:
-        runs = [run.run for told in batch.told for run in told.runs]
-        with database.begin(tenant=tenant) as connection:
-            completed = settled(connection, tenant, runs)
-        ingest_many(database, tenant, completed, clock=clock, operator=operator)
-    again = [claims for claims, result in zip(batch.claims, results, strict=True) if result.status == "known"]
-    changed = _rejudge(database, tenant, again, clock, operator=operator) if again else {}
-    for result in results:
-        yield changed.get(result.document, result) if result.status == "known" else result
+    def record(self, batch: _Batch) -> Iterator[IngestResult]:
+        if not batch.items:
+            return
+        claims = self._judge(batch)
+        told = [Told(read.claims.document, read.runs) for _, read in batch.items if isinstance(read, Reading)]
+        told = [one for one in told if one.runs]
+        if told:
+            with self.database.begin(tenant=self.tenant) as connection:
+                remember(connection, self.tenant, told)
+        results = self._ingest(claims)
+        if told:
+            with self.database.begin(tenant=self.tenant) as connection:
+                completed = settled(connection, self.tenant, [run.run for one in told for run in one.runs])
+            self._ingest(completed)
+        again = [one for one, result in zip(claims, results, strict=True) if result.status == "known"]
+        changed = self._rejudge(again) if again else {}
+        for result in results:
+            yield changed.get(result.document, result) if result.status == "known" else result
 
+    def _judge(self, batch: _Batch) -> list[Claims]:
+        """Judge what was read; what we recorded before is known to have existed since then."""
+        signed = [
+            read.claims.document
+            for _, read in batch.items
+            if isinstance(read, Reading) and any(part.signatures for part in read.parts)
+        ]
+        recorded: dict[Digest, datetime] = {}
+        if signed:
+            with self.database.begin(tenant=self.tenant) as connection:
+                recorded = first_recorded(connection, self.tenant, signed)
+        found = []
+        for document, read in batch.items:
+            if not isinstance(read, Reading):
+                found.append(read)
+                continue
+            moments = [one for one in (document.seen, recorded.get(read.claims.document)) if one is not None]
+            claims = judge(read, self.roots, cache=self.cache, seen=min(moments, default=None))
+            found.append(in_series(claims) if any(part.signatures for part in read.parts) else claims)
+        return found
 
-def _rejudge(
-    database: Database, tenant: TenantId, known: list[Claims], clock: Clock, *, operator: bool
-) -> dict[Digest, IngestResult]:
-    """Record the verdicts that changed; return the answers for the documents that they are about."""
-    with database.begin(tenant=tenant) as connection:
-        pairs = rejudged(connection, tenant, known, now=clock.now())
-    recorded = ingest_many(database, tenant, [claims for _, claims in pairs], clock=clock, operator=operator)
-    return {
-        claims.document: replace(result, document=claims.document, status="known")
-        for (claims, _), result in zip(pairs, recorded, strict=True)
-    }
+    def _ingest(self, claims: list[Claims]) -> list[IngestResult]:
+        return ingest_many(self.database, self.tenant, claims, clock=self.clock, operator=self.operator)
+
+    def _rejudge(self, known: list[Claims]) -> dict[Digest, IngestResult]:
+        """Record the verdicts that changed; return the answers for the documents that they are about."""
+        with self.database.begin(tenant=self.tenant) as connection:
+            pairs = rejudged(connection, self.tenant, known, now=self.clock.now())
+        recorded = self._ingest([claims for _, claims in pairs])
+        return {
+            claims.document: replace(result, document=claims.document, status="known")
+            for (claims, _), result in zip(pairs, recorded, strict=True)
+        }

@@ -14,15 +14,22 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
-from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance.model import Claims, Verification
 
 _TYPE = "https://maestro-conductor.example/provenance/rejudgement/v1"
 _PREFIX = "verdict:"
+_RECORDED = text("select digest, recorded_at from provenance_documents where tenant = :tenant and digest = any(:all)")
 _LATEST = text("""
 select distinct on (series) series, version, verification from provenance_documents
 where tenant = :tenant and series = any(:series) order by series, version desc
 """)
+
+
+def first_recorded(connection: Connection, tenant: TenantId, documents: Iterable[Digest]) -> dict[Digest, datetime]:
+    """Return when we recorded documents first, of those that we did: they existed then."""
+    rows = connection.execute(_RECORDED, {"tenant": tenant, "all": list(documents)})
+    return {Digest(row.digest): row.recorded_at for row in rows}
 
 
 def in_series(claims: Claims) -> Claims:

@@ -14,6 +14,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -48,6 +49,7 @@ _SEVERITY = (
 _RECORD_TYPE = "https://maestro-conductor.example/attestations/provenance-verification/v1"
 _CURVE_HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 _PASSED = "PASSED"
+_ENDED = frozenset({KeyStatus.RETIRED, KeyStatus.COMPROMISED})
 
 
 @dataclass
@@ -75,7 +77,13 @@ class VerdictCache:
 
 
 def verify_document(
-    content: bytes, name: str, roots: TrustRoots, *, artifact: bytes | None = None, cache: VerdictCache | None = None
+    content: bytes,
+    name: str,
+    roots: TrustRoots,
+    *,
+    artifact: bytes | None = None,
+    cache: VerdictCache | None = None,
+    seen: datetime | None = None,
 ) -> Claims:
     """Read a document and judge its signatures.
 
@@ -85,6 +93,7 @@ def verify_document(
         roots: what to believe.
         artifact: the file that it is about, where it is at hand; a signed statement must then name its digest.
         cache: verdicts of earlier checks.
+        seen: when it is known to have existed, by a clock of ours; never by its own word.
 
     Returns:
         Its claims with our verdict, and with ``verifies`` edges if everything in it was verified.
@@ -92,17 +101,22 @@ def verify_document(
     Raises:
         InputError: the document is refused.
     """
-    return judge(read_parts(content, name), roots, artifact=artifact, cache=cache)
+    return judge(read_parts(content, name), roots, artifact=artifact, cache=cache, seen=seen)
 
 
 def judge(
-    reading: Reading, roots: TrustRoots, *, artifact: bytes | None = None, cache: VerdictCache | None = None
+    reading: Reading,
+    roots: TrustRoots,
+    *,
+    artifact: bytes | None = None,
+    cache: VerdictCache | None = None,
+    seen: datetime | None = None,
 ) -> Claims:
     """Judge a document that was read already; see :func:`verify_document`."""
     claims = reading.claims
     if not reading.parts:
         return claims
-    verdicts = [_cached(part, roots, artifact, cache) for part in reading.parts]
+    verdicts = [_cached(part, roots, artifact, cache, seen) for part in reading.parts]
     verdict = _worst(verdicts)
     if verdict.status is not VerificationStatus.VERIFIED:
         return msgspec.structs.replace(claims, verification=verdict)
@@ -125,8 +139,10 @@ def judge(
     )
 
 
-def judge_part(part: SignedPart, roots: TrustRoots, artifact: bytes | None = None) -> Verification:
-    """Judge one signed part."""
+def judge_part(
+    part: SignedPart, roots: TrustRoots, artifact: bytes | None = None, seen: datetime | None = None
+) -> Verification:
+    """Judge one signed part; see :func:`verify_document`."""
     flaw = _flaw(part, artifact)
     if flaw is not None:
         return flaw
@@ -138,7 +154,7 @@ def judge_part(part: SignedPart, roots: TrustRoots, artifact: bytes | None = Non
         return Verification(
             status=VerificationStatus.FAILED, reason="The bundle carries neither a certificate nor a key."
         )
-    return _check_keys(part, roots)
+    return _check_keys(part, roots, seen)
 
 
 def _flaw(part: SignedPart, artifact: bytes | None) -> Verification | None:
@@ -170,14 +186,17 @@ def keys_that_hold(part: SignedPart, roots: TrustRoots) -> tuple[tuple[tuple[Tru
     )
 
 
-def _cached(part: SignedPart, roots: TrustRoots, artifact: bytes | None, cache: VerdictCache | None) -> Verification:
+def _cached(
+    part: SignedPart, roots: TrustRoots, artifact: bytes | None, cache: VerdictCache | None, seen: datetime | None
+) -> Verification:
     if cache is None:
-        return judge_part(part, roots, artifact)
+        return judge_part(part, roots, artifact, seen)
     about = "" if artifact is None else hashlib.sha256(artifact).hexdigest()
-    key = (part.receipt, roots.digest, about)
+    ended = roots.own is not None and any(key.status is not KeyStatus.ACTIVE for key in roots.own.keys)
+    key = (part.receipt, roots.digest, f"{about} {seen if ended else ''}")
     verdict = cache.get(key)
     if verdict is None:
-        verdict = judge_part(part, roots, artifact)
+        verdict = judge_part(part, roots, artifact, seen)
         cache.put(key, verdict)
     return verdict
 
@@ -190,8 +209,8 @@ def _worst(verdicts: list[Verification]) -> Verification:
     return msgspec.structs.replace(worst, reason=f"{same} of {len(verdicts)} receipts: {worst.reason}")
 
 
-def _check_keys(part: SignedPart, roots: TrustRoots) -> Verification:
-    own = _check_own(part, roots.own)
+def _check_keys(part: SignedPart, roots: TrustRoots, seen: datetime | None) -> Verification:
+    own = _check_own(part, roots.own, seen)
     if own is not None:
         return own
     held = [pair for pairs in keys_that_hold(part, roots) for pair in pairs]
@@ -239,10 +258,12 @@ def _unknown(part: SignedPart, roots: TrustRoots) -> Verification:
     return Verification(status=VerificationStatus.NO_TRUST_ROOT, reason="No key that is trusted here has signed it.")
 
 
-def _check_own(part: SignedPart, own: Trust | None) -> Verification | None:
+def _check_own(part: SignedPart, own: Trust | None, seen: datetime | None) -> Verification | None:
     """Judge by our own trust file; None where none of its keys signed.
 
-    A person's key vouches for statements of ours that people sign (notes, approvals), never for an execution.
+    What a key signed while it was good stays good: rotation never un-verifies. That it signed while it was good is
+    proved by a record of ours from before its end, never by a time that the document states. A person's key vouches
+    for statements of ours that people sign (notes, approvals), never for an execution.
     """
     if own is None:
         return None
@@ -255,6 +276,8 @@ def _check_own(part: SignedPart, own: Trust | None) -> Verification | None:
             if record.holder != SERVICE and not part.predicate_type.startswith(OWN_PREFIX):
                 status = VerificationStatus.IDENTITY_UNPROVEN
                 reason = f"{record.holder} signed it, but only the service may vouch for an execution."
+            elif record.status in _ENDED and seen is not None and record.valid_until and seen < record.valid_until:
+                reason = f"Signed by {record.holder}, whose key is {record.status.value}; we recorded it before that."
             elif record.status is not KeyStatus.ACTIVE:
                 status = VerificationStatus.STALE
                 reason = f"The key is {record.status.value}, and nothing here proves that it signed before."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
+from mc_pipelines.attest.key_history import KeyRecord, KeyStatus
 from mc_pipelines.attest.signer import LocalSigner
+from mc_pipelines.attest.trust import Trust
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.edge_log import IngestResult
@@ -17,6 +19,7 @@ from mc_pipelines.provenance.identity import receipt_id
 from mc_pipelines.provenance.ingest import Document, ingest_documents
 from mc_pipelines.provenance.root_hash import root_hash
 from mc_pipelines.provenance.trust_roots import TrustedKey, TrustRoots
+from mc_pipelines.provenance.verification import VerdictCache
 from mc_pipelines_tests.conftest import TestDatabase
 from mc_pipelines_tests.provenance.readers.documents import SLSA_1, bom, dump, slsa_1, statement
 
@@ -29,9 +32,15 @@ REVOKED = TrustRoots(keys=(dataclasses.replace(KEY, revoked=True),))
 SIGNED = sign(statement(SLSA_1, slsa_1()), IN_TOTO_PAYLOAD_TYPE, (SIGNER,)).to_json()
 
 
-def put(database: TestDatabase, clock: FrozenClock, roots: TrustRoots, content: bytes = SIGNED) -> IngestResult:
+def put(
+    database: TestDatabase,
+    clock: FrozenClock,
+    roots: TrustRoots,
+    content: bytes = SIGNED,
+    cache: VerdictCache | None = None,
+) -> IngestResult:
     clock.advance(timedelta(hours=1))
-    [result] = ingest_documents(database.app, ACME, [Document("x", content)], roots, clock=clock)
+    [result] = ingest_documents(database.app, ACME, [Document("x", content)], roots, clock=clock, cache=cache)
     return result
 
 
@@ -83,6 +92,36 @@ def test_the_same_verdict_again_changes_nothing(database: TestDatabase, clock: F
     assert put(database, clock, other).seq == 1  # believing somebody else, too, is no other verdict on this
     with database.app.begin(tenant=ACME) as connection:
         assert root_hash(connection, ACME) == before
+
+
+def ours(status: KeyStatus, until: datetime | None) -> TrustRoots:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    return TrustRoots(own=Trust((KeyRecord(SIGNER.key_id, SIGNER.public_key_pem, start, until, status),)))
+
+
+@pytest.mark.parametrize("status", [KeyStatus.RETIRED, KeyStatus.COMPROMISED])
+def test_a_rotation_does_not_unverify_what_we_recorded_before_it(
+    database: TestDatabase, clock: FrozenClock, status: KeyStatus
+) -> None:
+    cache = VerdictCache()
+    recorded = put(database, clock, ours(KeyStatus.ACTIVE, None), cache=cache)
+    assert recorded.verification == "verified"
+    later, earlier = clock.now() + timedelta(minutes=1), clock.now() - timedelta(minutes=1)
+    kept = put(database, clock, ours(status, later), cache=cache)
+    assert (kept.verification, kept.seq) == ("verified", recorded.seq)
+    lost = put(database, clock, ours(status, earlier), cache=cache)
+    assert (lost.verification, lost.status) == ("stale", "known")
+
+
+def test_a_receipt_that_arrives_after_the_rotation_needs_a_record_of_ours(
+    database: TestDatabase, clock: FrozenClock
+) -> None:
+    until = clock.now()
+    retired = ours(KeyStatus.RETIRED, until)
+    assert put(database, clock, retired).verification == "stale"
+    seen = Document("x", SIGNED, until - timedelta(seconds=1))
+    [found] = ingest_documents(database.app, ACME, [seen], retired, clock=clock)
+    assert found.verification == "verified"
 
 
 def test_unsigned_documents_have_nothing_to_judge(database: TestDatabase, clock: FrozenClock) -> None:
