@@ -98,6 +98,15 @@ log_cosignature = Table(
 )
 """What witnesses signed, each verified before it was stored."""
 
+trust_version = Table(
+    "attest_trust_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False, comment="DSSE, as it is given out"),
+    Column("issued_at", DateTime(timezone=True), nullable=False),
+)
+"""Every version of the trust file that was given out; INSERT-only."""
+
 key_revision = Table(
     "attest_key_revision",
     metadata,

@@ -87,15 +87,20 @@ class Trust:
     def from_json(cls, content: bytes) -> Trust:
         """Read a trust file that the caller trusts by where it came from: plain JSON, or its signed envelope.
 
-        An envelope here is taken for its payload; :func:`follow` verifies one against the version before it.
+        An envelope must be signed by the root keys that it names itself: that finds damage, not an impostor.
+        :func:`follow` verifies one against the version before it.
 
         Raises:
             InputError: it is no trust file.
+            VerificationError: an envelope that its own root keys did not sign.
         """
         document = parse_json(content, what="trust file")
-        if isinstance(document, dict) and "payloadType" in document:
-            return read_payload(Envelope.from_document(document))
-        return _read(document)
+        if not isinstance(document, dict) or "payloadType" not in document:
+            return _read(document)
+        envelope = Envelope.from_document(document)
+        found = read_payload(envelope)
+        _vouch("own", found, envelope)
+        return found
 
     def signed(self, signers: Iterable[Signer]) -> Envelope:
         """Return the trust file signed by root keys."""
@@ -118,11 +123,15 @@ def follow(trusted: Trust, envelope: Envelope) -> Trust:
             mend="apply the versions between them one after the other",
         )
     for which, one in (("trusted", trusted), ("new", following)):
-        roots = {key_id: one.pems[key_id] for key_id in one.root_keys}
-        if not roots:
-            raise VerificationError(f"The {which} version names no root keys", field="rootKeys")
-        verify(envelope, roots, threshold=one.threshold)
+        _vouch(which, one, envelope)
     return following
+
+
+def _vouch(which: str, one: Trust, envelope: Envelope) -> None:
+    roots = {key_id: one.pems[key_id] for key_id in one.root_keys}
+    if not roots:
+        raise VerificationError(f"The {which} version names no root keys", field="rootKeys")
+    verify(envelope, roots, threshold=one.threshold)
 
 
 def read_payload(envelope: Envelope) -> Trust:

@@ -9,6 +9,10 @@ import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
 
+if TYPE_CHECKING:
+    from mc_pipelines.attest.dsse import Envelope
+    from mc_pipelines.composition import Context
+
 app = typer.Typer(help="The audit log: checkpoints, entries and proofs.", no_args_is_help=True)
 
 if TYPE_CHECKING:
@@ -251,34 +255,90 @@ def _log_keys(context: Context) -> list[NoteKey]:
 def trust(
     out: _Out = Path("trust.json"),
     tsa: Annotated[Path | None, typer.Option(help="Root certificate (PEM) of a time-stamping authority.")] = None,
-    witnesses: Annotated[int, typer.Option(help="How many witnesses of MC_WITNESSES a proof must show.", min=0)] = 0,
+    witnesses: Annotated[
+        int | None, typer.Option(help="How many witnesses of MC_WITNESSES a proof must show.", min=0)
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="An earlier version, as it was given out.", min=1)] = None,
     json: Json = False,
 ) -> None:
-    """Write the trust file that `mc verify` believes: the key history, the log's keys and witnesses.
+    """Write the signed trust file that `mc verify` believes: the key history, the log's keys and witnesses.
+
+    A new version is issued where something changed; `mc log follow` takes its holder from one version to the next.
 
     Example: mc log trust --out trust.json
     """
-    from mc_pipelines.attest.cosignatures import parse_witnesses
-    from mc_pipelines.attest.key_history import SERVICE, KeyRecord, in_order, load_history
-    from mc_pipelines.attest.log import DEFAULT_ORIGIN
-    from mc_pipelines.attest.note import NoteKey
-    from mc_pipelines.attest.trust import Trust
+    from mc_pipelines.attest.trust import read_payload
+    from mc_pipelines.attest.trust_store import trust_of
     from mc_pipelines.cli.context import open_context
 
     context = open_context()
+    if version is None:
+        envelope = _issue_trust(context, tsa, witnesses)
+    else:
+        with context.database.begin() as connection:
+            envelope = trust_of(connection, version)
+    out.write_bytes(envelope.to_json())
+    found = read_payload(envelope)
+    if json:
+        print_json({"version": found.version, "keys": len(found.keys), "out": out})
+    else:
+        print(f"version {found.version} with {len(found.keys)} keys in {out}")
+
+
+def _issue_trust(context: Context, tsa: Path | None, witnesses: int | None) -> Envelope:
+    from dataclasses import replace
+
+    from mc_pipelines.attest.cosignatures import parse_witnesses
+    from mc_pipelines.attest.trust_store import draft_trust, issue_trust
+    from mc_pipelines.foundation.errors import ConflictError, VerificationError
+
     signer = context.signer
     with context.database.begin() as connection:
-        records = list(load_history(connection))
-    if signer.key_id not in {one.key_id for one in records}:
-        records.append(KeyRecord(signer.key_id, signer.public_key_pem, context.clock.now()))
-    logs = tuple(NoteKey.ecdsa(DEFAULT_ORIGIN, one.public_key_pem) for one in records if one.holder == SERVICE)
-    seen_by = tuple(one.key for one in parse_witnesses(context.settings.witnesses))
-    authorities = () if tsa is None else (tsa.read_bytes(),)
-    believed = Trust(
-        in_order(records), logs, witnesses=seen_by, witness_threshold=witnesses, timestamp_authorities=authorities
-    )
-    out.write_bytes(believed.to_json())
+        draft = draft_trust(connection, root=signer.key_id)
+        draft = replace(draft, witnesses=tuple(one.key for one in parse_witnesses(context.settings.witnesses)))
+        if witnesses is not None or draft.witness_threshold > len(draft.witnesses):
+            draft = replace(draft, witness_threshold=witnesses or 0)
+        if tsa is not None:
+            draft = replace(draft, timestamp_authorities=(tsa.read_bytes(),))
+        try:
+            return issue_trust(connection, draft, [signer], now=context.clock.now())
+        except VerificationError as error:
+            raise ConflictError(
+                "The key that may change the trust file is being rotated",
+                field="signer",
+                value=signer.key_id,
+                mend="let the rotation reach VERIFIED (`mc keys ls`), then ask again",
+            ) from error
+
+
+@app.command()
+def follow(
+    trusted: Annotated[Path, typer.Argument(help="The trust file that you have.")],
+    following: Annotated[list[Path], typer.Argument(help="Later versions, in order.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write the newest; default: nowhere.")] = None,
+    json: Json = False,
+) -> None:
+    """Check, offline, that later versions of a trust file follow from the one that you have; exit 1 if not.
+
+    Example: mc log follow trust.json trust-2.json trust-3.json --out trust.json
+    """
+    from mc_pipelines.attest.dsse import Envelope
+    from mc_pipelines.attest.trust import Trust
+    from mc_pipelines.attest.trust import follow as step
+    from mc_pipelines.foundation.errors import VerificationError
+
+    believed = Trust.from_json(trusted.read_bytes())
+    content = trusted.read_bytes()
+    for path in following:
+        content = path.read_bytes()
+        try:
+            believed = step(believed, Envelope.from_json(content))
+        except VerificationError as error:
+            print_json({"ok": False, "file": path, "why": str(error)}) if json else print(f"{path}: {error}")
+            raise typer.Exit(1) from error
+    if out is not None:
+        out.write_bytes(content)
     if json:
-        print_json({"keys": len(records), "out": out})
+        print_json({"ok": True, "version": believed.version, "keys": len(believed.keys)})
     else:
-        print(f"{len(records)} keys in {out}")
+        print(f"version {believed.version} follows, with {len(believed.keys)} keys")

@@ -9,11 +9,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from mc_pipelines.attest.key_history import SERVICE, in_order, load_history
-from mc_pipelines.attest.log import DEFAULT_ORIGIN
-from mc_pipelines.attest.note import NoteKey
 from mc_pipelines.attest.report import Report
 from mc_pipelines.attest.trust import Trust
+from mc_pipelines.attest.trust_store import draft_trust, issue_trust
 from mc_pipelines.attest.verify import verify_file
 from mc_pipelines.composition import Context
 
@@ -42,12 +40,13 @@ def counts(context: Context) -> list[tuple[str, int]]:
 
 
 def write_trust(context: Context, folder: Path) -> Path:
-    """Write the trust file that `mc verify` believes; return its path."""
+    """Write the signed trust file that `mc verify` believes; return its path."""
+    signer = context.signer
     with context.database.begin() as connection:
-        records = in_order(list(load_history(connection)))
-    logs = tuple(NoteKey.ecdsa(DEFAULT_ORIGIN, one.public_key_pem) for one in records if one.holder == SERVICE)
+        draft = draft_trust(connection, root=signer.key_id)
+        envelope = issue_trust(connection, draft, [signer], now=context.clock.now())
     path = folder / "trust.json"
-    path.write_bytes(Trust(tuple(records), logs).to_json())
+    path.write_bytes(envelope.to_json())
     return path
 
 

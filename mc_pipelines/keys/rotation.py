@@ -7,7 +7,7 @@ version is found again by the rotation's id, never made twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,9 @@ from mc_pipelines.attest.key_history import (
     next_record,
     record_key,
 )
+from mc_pipelines.attest.signer import Signer
+from mc_pipelines.attest.trust import read_payload
+from mc_pipelines.attest.trust_store import draft_trust, issue_trust
 from mc_pipelines.foundation.canonical import canonical_json, digest_of
 from mc_pipelines.foundation.clock import Clock, rfc3339
 from mc_pipelines.foundation.database import Database
@@ -278,6 +281,7 @@ class Rotator:
             old = KeyringSigner(self._provider, rotation.old_ref)
             detail = reverify(self._signed(), old)
             signers = [old, KeyringSigner(self._provider, rotation.new)]
+            detail |= self._hand_over_trust(signers)
         else:
             # Whoever wrapped under the old version after the rewrap has to be caught up with first.
             detail = self._rewrap(rotation).detail
@@ -299,6 +303,16 @@ class Rotator:
             at=self._clock.now(),
         )
         return _Step(detail, evidence=statement.sign(signers).to_json())
+
+    def _hand_over_trust(self, signers: Sequence[Signer]) -> dict[str, Any]:
+        """Issue the version of the trust file that names the new key, while the old one can still vouch for it."""
+        try:
+            with self._database.begin() as connection:
+                draft = draft_trust(connection, root=signers[-1].key_id)
+                issued = issue_trust(connection, draft, signers, now=self._clock.now())
+        except VerificationError as error:  # the old key may not change it: that must not keep a rotation from ending
+            return {"trust_problem": str(error)}
+        return {"trust_version": read_payload(issued).version}
 
     def _retire(self, rotation: Rotation) -> _Step:
         if rotation.use is KeyUse.SIGN:

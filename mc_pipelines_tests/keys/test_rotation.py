@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy import func, select, text
 
 from mc_pipelines.attest.dsse import Envelope, sign, verify
-from mc_pipelines.attest.key_history import KeyStatus, key_at, load_history
+from mc_pipelines.attest.key_history import KeyStatus, find_key, key_at, load_history
 from mc_pipelines.attest.records import log_leaf
 from mc_pipelines.attest.signer import Signer
 from mc_pipelines.attest.statement import statement_of
+from mc_pipelines.attest.trust import follow, read_payload
+from mc_pipelines.attest.trust_store import draft_trust, issue_trust, trust_of
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.errors import VerificationError
 from mc_pipelines.foundation.object_store import open_object_store
@@ -86,7 +88,7 @@ def test_a_rotation_killed_at_any_point_ends_the_same(
         assert connection.execute(select(func.count()).select_from(kms_rotation)).scalar_one() == 1
     assert done.state == "RETIRED"
     assert [step["state"] for step in history] == list(STEPS[KeyUse.SIGN])
-    assert leaves == len(STEPS[KeyUse.SIGN]) - 1
+    assert leaves == len(STEPS[KeyUse.SIGN]), "each step but the first, and one version of the trust file"
     versions = keyring.inventory()
     assert [(one.ref, one.state, one.primary) for one in versions] == [
         ("local:signer/1", KeyState.DISABLED, False),
@@ -203,3 +205,21 @@ def test_rewrapping_moves_rows_and_no_object_wherever_it_is_killed(
     assert keyring.inventory()[0].state is KeyState.DISABLED
     assert done.evidence is not None
     assert verify(Envelope.from_json(done.evidence), {signer.key_id: signer.public_key_pem}) == (signer.key_id,)
+
+
+def test_the_trust_file_follows_the_key(
+    database: TestDatabase, keyring: LocalKeyring, clock: FrozenClock, signer: Signer
+) -> None:
+    """Whoever holds the version of before the rotation can follow to the one of after it, offline."""
+    with database.app.begin() as connection:
+        before = issue_trust(connection, draft_trust(connection, root=signer.key_id), [signer], now=clock.now())
+    rotator = Rotator(database.app, keyring, clock)
+    rotation = rotator.run(rotator.plan(SIGNER_KEY, reason="test").rotation_id)
+    assert rotation.detail["VERIFIED"]["trust_version"] == 2
+    new = active_signer(database.app, keyring, clock)
+    with database.app.begin() as connection:
+        handed_over = trust_of(connection, 2)
+        after = issue_trust(connection, draft_trust(connection, root=new.key_id), [new], now=clock.now())
+    trusted = follow(follow(read_payload(before), handed_over), after)
+    assert trusted.root_keys == (new.key_id,)
+    assert find_key(trusted.keys, signer.key_id).status is KeyStatus.RETIRED

@@ -21,6 +21,7 @@ _TABLES = (
     "attest_log_checkpoint",
     "attest_log_cosignature",
     "attest_key_revision",
+    "attest_trust_version",
 )
 _ERASABLE = "attest_log_content"
 _QUEUE = "attest_log_pending"
@@ -108,6 +109,12 @@ def _create_tree() -> None:
 
 
 def _create_key_history() -> None:
+    op.create_table(
+        "attest_trust_version",
+        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("envelope", sa.LargeBinary, nullable=False, comment="DSSE, as it is given out"),
+        sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
+    )
     op.create_table(
         "attest_key_revision",
         sa.Column("key_id", sa.Text, primary_key=True),
