@@ -40,13 +40,12 @@ def demo(
     context = open_context()
     if not json:
         print(f"database ready after {time.monotonic() - started:.1f} s; home is {context.settings.home_path}")
-    made = Demo(
-        context,
-        traces,
-        demo_documents(data_dir),
-        environment(context.settings, ensure_running(context.settings)),
-        _Silent() if json else _Progress(started),
-    ).run()
+    progress = _Silent() if json else _Progress(started)
+    variables = environment(context.settings, ensure_running(context.settings))
+    try:
+        made = Demo(context, traces, demo_documents(data_dir), variables, progress).run()
+    finally:
+        progress.end()
     _finish(context, made, time.monotonic() - started, json=json)
 
 
@@ -75,10 +74,14 @@ class _Progress:
 
     def done(self, step: str, text: str, *, changed: bool | None) -> None:
         """Print its line."""
-        if self._status is not None:
-            self._status.stop()
+        self.end()
         mark = {True: "+", False: "=", None: "·"}[changed]
         print(f"{time.monotonic() - self._started:6.1f} s {mark} {step}: {text}", flush=True)
+
+    def end(self) -> None:
+        """Show nothing more of what is being done."""
+        if self._status is not None:
+            self._status.stop()
 
 
 class _Silent:
@@ -88,6 +91,9 @@ class _Silent:
         """Say nothing."""
 
     def done(self, step: str, text: str, *, changed: bool | None) -> None:
+        """Say nothing."""
+
+    def end(self) -> None:
         """Say nothing."""
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from mc_pipelines.dagster_ext.orphans import PROCESS_TAG, end_orphans, this_process
 
@@ -97,7 +98,7 @@ def _report(step: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
         for each in result.get_asset_check_evaluations()
     }
     failures = [
-        str(event.step_failure_data.error.message).strip().splitlines()[0]
+        _reason(event.step_failure_data.error)
         for event in result.all_events
         if event.is_step_failure and event.step_failure_data.error
     ]
@@ -109,6 +110,13 @@ def _report(step: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
         "checks": checks,
         "failures": failures,
     }
+
+
+def _reason(error: SerializableErrorInfo) -> str:
+    """Return the first line of what lies beneath: on top Dagster says only that a step failed, or failed too often."""
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().splitlines()[0]
 
 
 def _partition_tags(partitions: tuple[str, str] | None) -> dict[str, str]:
