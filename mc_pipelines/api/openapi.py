@@ -128,6 +128,9 @@ def _finish_operation(operation: dict[str, Any], rule: Mapping[str, Any]) -> Non
     if not is_open:
         operation["x-roles"] = roles
         operation["x-tenant-bound"] = rule.get("tenant_bound", True)
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        if "$ref" in media["schema"]:  # of schema_of, beside what FastAPI says of any object
+            media["schema"] = {"$ref": media["schema"]["$ref"]}
     responses = operation["responses"]
     body = "requestBody" in operation
     usual = [503] if is_open else [401, 403, 503]
