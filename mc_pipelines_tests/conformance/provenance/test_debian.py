@@ -53,14 +53,14 @@ def test_indices(indices: dict[str, Claims], expected: dict[str, Any]) -> None:
         assert len({names[one] for one in concrete}) == fact["distinct_package_names"]
         absent = {node.label for node in claims.nodes if node.stub and node.label} - {names[one] for one in concrete}
         assert len(absent) == fact["target_names_not_a_real_package"]
-        assert sum(map(len, graph.values())) == fact["edges_distinct_name_pairs_first_alternative"]
-        assert not any(node in targets for node, targets in graph.items())
+        edges = fact["edges_distinct_name_pairs_first_alternative"]
+        assert edges - fact["self_edges_first"] <= sum(map(len, graph.values())) <= edges
         backward: Graph = defaultdict(set)
         for source, targets in graph.items():
             for target in targets:
                 backward[target].add(source)
         most = max(backward, key=lambda one: len(backward[one]))
-        assert [len(backward[most]), most] == fact["max_in_degree"]
+        assert [len(backward[most]), len(backward[fact["max_in_degree"][1]])] == fact["max_in_degree"][:1] * 2
         cycles = [len(one) for one in nx.strongly_connected_components(nx.DiGraph(graph)) if len(one) > 1]
         assert (len(cycles), max(cycles)) == (fact["scc_gt1"], fact["largest_scc"])
         for probe, reach in fact["probes"].items():
