@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.provenance.identity import receipt_id
 from mc_pipelines.provenance.keyless_check import leaf_of, matches_certificate
 from mc_pipelines.provenance.model import Claims, VerificationStatus
 from mc_pipelines.provenance.readers import read_parts
@@ -107,6 +108,28 @@ def test_real_bundles_of_expected_signers(provenance: Path, expected_signatures:
             assert claims.verification.status is S.FAILED, claims.verification
             flipped += 1
     assert flipped == 4 * 4
+
+
+def test_pep_740(provenance: Path) -> None:
+    """Attestations of the index's own form: verified for the publisher we expect, and only as they were signed."""
+    anybody = TrustRoots(identities=(ExpectedIdentity(ACTIONS, "https://github.com/*"),))
+    other = TrustRoots(identities=(ExpectedIdentity(ACTIONS, "https://github.com/somebody/else/*"),))
+    verdicts = {}
+    for path in sorted((provenance / "pypi-attestations").glob("*.attestation")):
+        content = path.read_bytes()
+        claims = verify_document(content, path.name, anybody)
+        verdicts[path.name] = claims.verification.status
+        if claims.verification.status is not S.VERIFIED:
+            assert claims.verification.status is S.NO_TRUST_ROOT  # signed against the staging instance
+            continue
+        assert [edge.target for edge in claims.earned] == [receipt_id(content)]
+        assert verify_document(content, path.name, other).verification.status is S.IDENTITY_UNPROVEN
+        altered = json.loads(content)
+        statement = json.loads(base64.b64decode(altered["envelope"]["statement"]))
+        statement["subject"][0]["digest"]["sha256"] = "0" * 64
+        altered["envelope"]["statement"] = base64.b64encode(json.dumps(statement).encode()).decode()
+        assert verify_document(json.dumps(altered).encode(), path.name, anybody).verification.status is S.FAILED
+    assert S.VERIFIED in verdicts.values()
 
 
 def spoiled(bundle: dict[str, Any]) -> list[dict[str, Any]]:

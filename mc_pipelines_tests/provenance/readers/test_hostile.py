@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.provenance.model import Kind, validate
 from mc_pipelines.provenance.readers import read_document
+from mc_pipelines.provenance.readers.dagster_event import EVENT_TYPE
 from mc_pipelines_tests.provenance.readers.documents import SLSA_1, A, bom, dump, envelope, slsa_1, statement
+from mc_pipelines_tests.provenance.readers.test_openlineage import event
+from mc_pipelines_tests.provenance.readers.test_spdx import spdx_2, spdx_3
 
 GOOD = (dump(bom()), statement(SLSA_1, slsa_1()), envelope(statement(SLSA_1, slsa_1())))
 
@@ -88,6 +91,41 @@ def test_any_json_in_any_member(member: str, value: object) -> None:
 def test_any_json_in_any_member_of_a_predicate(member: str, value: object) -> None:
     with suppress(InputError):
         validate(read_document(statement(SLSA_1, slsa_1(**{member: value})), "x"))
+
+
+EVENT = {"dagsterEvent": EVENT_TYPE, "issuer": "lab", "asset": "a", "event": 1, "runId": "r"}
+OTHERS = {
+    "spdx-2": (spdx_2(), ("packages", "files", "relationships", "documentDescribes", "creationInfo", "name")),
+    "openlineage": (event(), ("run", "job", "inputs", "outputs", "eventTime", "eventType", "dataset", "producer")),
+    "dagster": (EVENT, ("asset", "event", "runId", "stepKey", "partition", "dataVersion", "inputs", "timestamp")),
+}
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data(), st.sampled_from(sorted(OTHERS)), JSON)
+def test_any_json_in_any_member_of_the_other_formats(data: st.DataObject, format_: str, value: object) -> None:
+    document, members = OTHERS[format_]
+    member = data.draw(st.sampled_from(members))
+    with suppress(InputError):
+        validate(read_document(dump({**document, member: value}), "x"))
+
+
+ELEMENT = st.sampled_from(["type", "spdxId", "name", "rootElement", "from", "to", "relationshipType", "verifiedUsing"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(ELEMENT, JSON, max_size=5))
+def test_any_element_of_spdx_3(element: dict[str, object]) -> None:
+    with suppress(InputError):
+        validate(read_document(dump(spdx_3({"type": "Relationship", **element})), "x"))  # type: ignore[dict-item]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(["Package: ", "Version: 1\n", "Depends: a, b\n", " |\n", "\n", "x", ":", "\t", "é"])))
+def test_any_package_index(parts: list[str]) -> None:
+    for begin in ("Package: a\n", "package\tversion\tarchitecture\n"):
+        with suppress(InputError):
+            validate(read_document((begin + "".join(parts)).encode(), "x"))
 
 
 def test_duplicate_kinds_in_one_document_stay_consistent() -> None:
