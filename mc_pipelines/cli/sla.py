@@ -252,7 +252,14 @@ def report(
     moment = None if as_known_on is None else parse_utc(as_known_on, field="--as-known-on")
     context = open_context()
     with context.database.begin() as connection:
-        found = make_report(connection, TenantId(tenant), period, now=context.clock.now(), as_known_at=moment)
+        found = make_report(
+            connection,
+            TenantId(tenant),
+            period,
+            now=context.clock.now(),
+            as_known_at=moment,
+            pictures=style is Format.HTML,
+        )
     if json or style is Format.JSON:
         print_json(found.to_document())
         return
@@ -268,5 +275,9 @@ def report(
         )
         rows = [(day["day"], day["state"], day["shown"], day["share"]) for day in contract["days"]]
         print_table(("local day", "state to date", "per cent to date", "share"), rows, title=title)
+        print(f"Error budget left: {contract['budgetLeft']}; burnt {contract['burnRate']} times as fast as allowed.")
+        for alert in contract["alerts"]:
+            if alert["fires"]:
+                print(f"{alert['alert']} fires: {alert['long']} and {alert['short']} times as fast as allowed.")
         if contract["constructed"]:
             print("Some of the input is constructed.")

@@ -12,7 +12,7 @@ from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import ServiceId, TenantId
-from mc_pipelines.sla.calendar import Period, local_date, periods_between
+from mc_pipelines.sla.calendar import Period, local_date
 from mc_pipelines.sla.contract import Contract, Objective, Source
 from mc_pipelines.sla.contract_store import Assigned, list_assignments
 from mc_pipelines.sla.counting import Profile
@@ -201,7 +201,7 @@ def periods_of(assigned: Assigned, now: datetime) -> Iterator[Period]:
     contract = assigned.contract
     today = local_date(now, contract.zone)
     last = today if assigned.last_day is None else min(today, assigned.last_day)
-    yield from periods_between(assigned.first_day, last, contract.cycle, contract.zone)
+    yield from assigned.billing_periods(assigned.first_day, last)
 
 
 def assess_all(

@@ -19,6 +19,7 @@ from mc_pipelines.sla.calendar import GRID_MS, Cycle
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+BURN_MS = 5 * MINUTE_MS
 
 
 class Measure(StrEnum):
@@ -63,6 +64,15 @@ class Exclusion(StrEnum):
 
     BAD_ONLY = "bad-only"
     BOTH = "both"
+
+
+class PartialPeriod(StrEnum):
+    """What a billing period is in which the contract begins or ends."""
+
+    WHOLE = "whole"
+    """The whole billing period, as if the contract had held all along."""
+    HELD = "held"
+    """The days of it on which the contract held."""
 
 
 class Restatement(StrEnum):
@@ -118,8 +128,10 @@ class Contract:
         empty_slice: what a slice without valid events is.
         bad_slice: for bad runs.
         exclusion: where exclusions are taken out.
+        partial: what a billing period is in which the contract begins or ends.
         restatement: symmetric or without clawback.
         threshold_ms: the latency that still counts as good, for latency objectives.
+        probe_ms: how often a probe looks, for contracts measured on probes.
         free_hour_above_ms: a clock hour with a longer stretch of downtime is not charged (AWS EC2).
         close_after: how long after its end a period stays open for late facts.
         claim_window: what the published text asks of the customer; we never ask for a claim.
@@ -146,8 +158,10 @@ class Contract:
     empty_slice: EmptySlice = EmptySlice.UNKNOWN
     bad_slice: BadSlice | None = None
     exclusion: Exclusion = Exclusion.BAD_ONLY
+    partial: PartialPeriod = PartialPeriod.WHOLE
     restatement: Restatement = Restatement.SYMMETRIC
     threshold_ms: int | None = None
+    probe_ms: int | None = None
     free_hour_above_ms: int | None = None
     close_after: timedelta = timedelta(hours=48)
     claim_window: str | None = None
@@ -157,8 +171,11 @@ class Contract:
 
     @property
     def granule_ms(self) -> int:
-        """Length of the slices that are stored for this contract: its own, at most the 15-minute grid."""
-        return min(self.slice_ms or GRID_MS, GRID_MS)
+        """Length of the slices that are stored for this contract: its own, at most the 15-minute grid.
+
+        Without a length of its own it is 5 minutes, the shortest window of a burn-rate alert.
+        """
+        return min(self.slice_ms or BURN_MS, GRID_MS)
 
     @property
     def counts_slices(self) -> bool:

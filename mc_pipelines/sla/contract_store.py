@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -16,7 +16,8 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
 from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
 from mc_pipelines.sla import records
-from mc_pipelines.sla.contract import Contract, Objective, Signed
+from mc_pipelines.sla.calendar import Period, period_containing, periods_between
+from mc_pipelines.sla.contract import Contract, Objective, PartialPeriod, Signed
 from mc_pipelines.sla.document import parse_canonical
 from mc_pipelines.sla.lint import Severity, lint
 
@@ -40,6 +41,20 @@ class Assigned:
     def overlaps(self, first: date, last: date | None) -> bool:
         """Tell whether the assignment shares a day with ``first`` to ``last``."""
         return (last is None or self.first_day <= last) and (self.last_day is None or first <= self.last_day)
+
+    def billing_period(self, day: date) -> Period:
+        """Return the billing period that holds a local day, cut to the days held where the contract says so."""
+        contract = self.contract
+        period = period_containing(day, contract.cycle, contract.zone)
+        if contract.partial is PartialPeriod.WHOLE or not self.overlaps(period.first, period.last):
+            return period
+        first, last = max(period.first, self.first_day), min(period.last, self.last_day or period.last)
+        return Period(first, last, contract.zone)
+
+    def billing_periods(self, first: date, last: date) -> Iterator[Period]:
+        """Yield the billing periods that hold any of the local days ``first`` to ``last``."""
+        for period in periods_between(first, last, self.contract.cycle, self.contract.zone):
+            yield self.billing_period(period.first)
 
 
 def register_contract(connection: Connection, sealed: Signed, signer: Signer, *, now: datetime) -> Digest:

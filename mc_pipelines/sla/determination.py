@@ -14,7 +14,7 @@ from mc_pipelines.foundation.clock import Clock, rfc3339
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.sla.assessment import is_closed, subject_of_period
-from mc_pipelines.sla.calendar import Period, local_date, period_containing
+from mc_pipelines.sla.calendar import Period, local_date
 from mc_pipelines.sla.contract import Objective
 from mc_pipelines.sla.contract_store import Assigned, list_assignments
 from mc_pipelines.sla.credit import CREDIT_NOTE
@@ -75,8 +75,7 @@ def _periods(assigned: Assigned, incident: Fact) -> list[Period]:
     last = local_date(incident.ends_at - _MOMENT, contract.zone)
     if not assigned.overlaps(first, last):
         return []
-    ends = (period_containing(day, contract.cycle, contract.zone) for day in (first, last))
-    return sorted(set(ends))
+    return sorted({assigned.billing_period(day) for day in (first, last)})
 
 
 def ending_of(connection: Connection, incident: Fact, tenant: TenantId, now: datetime) -> Ending:

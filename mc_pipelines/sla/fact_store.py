@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, or_, select, text
+from sqlalchemy import Connection, case, func, insert, or_, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from mc_pipelines.attest.log import append
 from mc_pipelines.attest.merkle import leaf_hash, root_of
@@ -14,7 +15,7 @@ from mc_pipelines.foundation.canonical import canonical_json
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.sla import records
 from mc_pipelines.sla.calendar import Period
-from mc_pipelines.sla.facts import Fact, Kind, fact_of
+from mc_pipelines.sla.facts import WITHDRAWN, Fact, Kind, fact_of
 
 _TABLE = records.fact
 
@@ -31,14 +32,16 @@ class Ingested:
 def ingest_facts(connection: Connection, facts: Sequence[Fact], *, now: datetime) -> Ingested:
     """Record facts; one that is known with the same content is left alone, one that changed gets a revision.
 
-    A load enters the audit log as one leaf, the Merkle root over what was new in it.
+    An incident that names fewer tenants than before is withdrawn for those it no longer names. A load enters the
+    audit log as one leaf, the Merkle root over what was new in it.
     """
     connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_sla_fact'))"))
-    new = corrected = 0
+    new = corrected = known = 0
     written: list[bytes] = []
-    for fact in facts:
+    for fact in (*facts, *_withdrawn(connection, facts)):
         revision, digest = _newest(connection, fact)
         if digest == fact.digest:
+            known += 1
             continue
         new, corrected = (new + 1, corrected) if digest is None else (new, corrected + 1)
         written.append(canonical_json(fact.content | {"revision": revision + 1}))
@@ -60,7 +63,26 @@ def ingest_facts(connection: Connection, facts: Sequence[Fact], *, now: datetime
         root = root_of([leaf_hash(content) for content in sorted(written)]).hex()
         content = canonical_json({"kind": facts[0].kind.value, "count": len(written), "root": root})
         append(connection, act="sla.facts-ingested", subject=facts[0].kind.value, content=content, at=now)
-    return Ingested(new, corrected, len(facts) - new - corrected)
+    return Ingested(new, corrected, known)
+
+
+def _withdrawn(connection: Connection, facts: Sequence[Fact]) -> list[Fact]:
+    """Return the revisions that take incidents back from tenants whom their source no longer names."""
+    given = {fact.fact_id for fact in facts if fact.kind is Kind.INCIDENT}
+    reported = {fact.reported_id for fact in facts if fact.kind is Kind.INCIDENT}
+    if not reported:
+        return []
+    own = _TABLE.c.fact_id.endswith(func.concat("@", _TABLE.c.tenant))
+    base = case((own, func.left(_TABLE.c.fact_id, -func.length(_TABLE.c.tenant) - 1)), else_=_TABLE.c.fact_id)
+    rows = connection.execute(
+        select(_TABLE.c.content)
+        .ext(distinct_on(_TABLE.c.fact_id))
+        .where(_TABLE.c.kind == Kind.INCIDENT.value, base.in_(sorted(reported)))
+        .order_by(_TABLE.c.fact_id, _TABLE.c.revision.desc())
+    )
+    known = [fact_of(Kind.INCIDENT, row.content) for row in rows]
+    gone = [one for one in known if one.fact_id not in given and one.details["state"] != WITHDRAWN]
+    return [replace(one, details=one.details | {"state": WITHDRAWN}) for one in gone]
 
 
 def _newest(connection: Connection, fact: Fact) -> tuple[int, str | None]:

@@ -21,6 +21,8 @@ from mc_pipelines.sla.fields import Fields
 from mc_pipelines.sla.intervals import Interval, to_milliseconds
 
 _MAX_ID = 200
+WITHDRAWN = "withdrawn"
+"""The state of an incident that its source has taken back: it was not so, or not for this tenant."""
 
 
 class Kind(StrEnum):
@@ -93,10 +95,36 @@ class Fact:
         return Interval.between(self.starts_at, self.ends_at, field=self.kind.value)
 
     @property
+    def reported_id(self) -> str:
+        """The id under which its source knows it: without the tenant of an incident that named several."""
+        return self.fact_id.removesuffix(f"@{self.tenant}")
+
+    @property
     def counts_as_downtime(self) -> bool:
         """Whether an incident is closed and the provider's fault."""
         closed = self.details.get("state") == "closed" and self.ends_at is not None
         return self.kind is Kind.INCIDENT and closed and self.details.get("faultOwner") == FaultOwner.PROVIDER.value
+
+
+def facts_of(kind: Kind, value: Any) -> list[Fact]:
+    """Read one fact, or the facts of an incident that names several tenants: one each, with the id ``ID@tenant``.
+
+    A tenant's evidence holds only its own facts, so nobody reads there who else was hit.
+
+    Raises:
+        InputError: a field is missing, unknown or means nothing.
+    """
+    several = value.get("tenants") if isinstance(value, dict) and kind is Kind.INCIDENT else None
+    if several is None:
+        return [fact_of(kind, value)]
+    if isinstance(several, str):
+        several = several.replace(";", " ").split()
+    if "tenant" in value or not isinstance(several, list) or not several or len(set(several)) != len(several):
+        raise InputError(
+            "Not a list of different tenants", field="incident.tenants", value=several, mend="or write tenant: all"
+        )
+    rest = {name: member for name, member in value.items() if name != "tenants"}
+    return [fact_of(kind, rest | {"id": f"{value.get('id')}@{tenant}", "tenant": tenant}) for tenant in several]
 
 
 def fact_of(kind: Kind, value: Any) -> Fact:
@@ -147,8 +175,8 @@ def _incident(fields: Fields) -> dict[str, Any]:
             "Not a fault owner", field="incident.faultOwner", value=owner, mend="use provider, customer or none"
         )
     state = fields.text("state")
-    if state not in {"open", "closed"}:
-        raise InputError("Not a state", field="incident.state", value=state, mend="use open or closed")
+    if state not in {"open", "closed", WITHDRAWN}:
+        raise InputError("Not a state", field="incident.state", value=state, mend="use open, closed or withdrawn")
     return {
         "cause": fields.text("cause"),
         "faultOwner": owner,

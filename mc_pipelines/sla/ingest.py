@@ -10,7 +10,7 @@ from typing import Any
 
 from mc_pipelines.foundation.canonical import parse_json, sha256_digest
 from mc_pipelines.foundation.errors import InputError
-from mc_pipelines.sla.facts import Fact, Kind, fact_of
+from mc_pipelines.sla.facts import Fact, Kind, facts_of
 
 _FOCUS = {
     "BilledCost",
@@ -35,16 +35,17 @@ def read_facts(path: Path, kind: Kind) -> list[Fact]:
     facts: dict[str, Fact] = {}
     for number, row in enumerate(_rows(path, content, kind), start=1):
         try:
-            fact = fact_of(kind, row)
+            found = facts_of(kind, row)
         except InputError as error:
             raise InputError(
                 f"Row {number}: {error.detail}", field=error.field, value=error.value, mend=error.mend
             ) from error
-        if facts.get(fact.fact_id, fact) != fact:
-            raise InputError(
-                f"Row {number}: the id stands twice with different content", field="id", value=fact.fact_id
-            )
-        facts[fact.fact_id] = fact
+        for fact in found:
+            if facts.get(fact.fact_id, fact) != fact:
+                raise InputError(
+                    f"Row {number}: the id stands twice with different content", field="id", value=fact.fact_id
+                )
+            facts[fact.fact_id] = fact
     return list(facts.values())
 
 

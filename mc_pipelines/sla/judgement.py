@@ -10,7 +10,6 @@ from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.money import Money, decimal_text
 from mc_pipelines.sla.attainment import (
     Attainment,
-    Counts,
     State,
     attain_events,
     attain_intervals,
@@ -24,6 +23,7 @@ from mc_pipelines.sla.credit import CreditDecision, DayShare, Step, credit_due, 
 from mc_pipelines.sla.document import percent_text
 from mc_pipelines.sla.evidence import Evidence
 from mc_pipelines.sla.facts import Kind
+from mc_pipelines.sla.intervals import Interval
 from mc_pipelines.sla.slices import contract_slices, counts_in, percentile_edge
 
 NO_CHARGE = "billing has sent no charge for the period"
@@ -99,7 +99,11 @@ def _step(contract: Contract, evidence: Evidence, decision: CreditDecision) -> S
 
 def attain(contract: Contract, evidence: Evidence, period: Period) -> Attainment:
     """Measure a period, or the part of it that has passed, on its evidence."""
-    window = period.interval
+    return attain_window(contract, evidence, period.interval)
+
+
+def attain_window(contract: Contract, evidence: Evidence, window: Interval) -> Attainment:
+    """Measure any stretch of the period on its evidence, such as the last hour for a burn rate."""
     maintenance = evidence.intervals(Kind.MAINTENANCE)
     if not contract.counts_slices:
         deployed = evidence.intervals(Kind.DEPLOYMENT) if contract.measure is Measure.DEPLOYED_DOWNTIME else None
@@ -110,12 +114,6 @@ def attain(contract: Contract, evidence: Evidence, period: Period) -> Attainment
         raise InputError("The measure needs a slice length", field="x-credit.slice")
     slices = contract_slices(contract, evidence.slices, window, maintenance)
     return attain_slices(contract, slices, slices_in(window, contract.slice_ms))
-
-
-def period_counts(contract: Contract, evidence: Evidence, period: Period) -> Counts:
-    """Return the counts of a period, for budgets and burn rates."""
-    maintenance = evidence.intervals(Kind.MAINTENANCE)
-    return counts_in(evidence.slices, period.interval, maintenance, contract.granule_ms)
 
 
 def _days(contract: Contract, evidence: Evidence, period: Period, charge: Fraction) -> tuple[DayShare, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -111,9 +112,10 @@ def _sampling(contract: Contract) -> Iterator[Finding]:
     if allowed == 0:
         yield _warning("objectives.target", "A target of 100 leaves no budget: one bad moment breaches", "lower it")
         return
+    period = period_containing(contract.effective, contract.cycle, contract.zone).interval.length
+    yield from _probing(contract, allowed * period)
     if contract.measure not in {Measure.SLICE_MEAN, Measure.BAD_RUNS} or not contract.slice_ms:
         return
-    period = period_containing(contract.effective, contract.cycle, contract.zone).interval.length
     run = contract.bad_slice.minimum_run if contract.bad_slice else 1
     budget = allowed * period / contract.slice_ms
     if run > budget * _MANY:
@@ -127,6 +129,30 @@ def _sampling(contract: Contract) -> Iterator[Finding]:
             "x-credit.slice",
             f"One bad slice is more than the whole budget of {float(budget):.2f} slices: the target cannot be seen",
             "use shorter slices",
+        )
+
+
+def _probing(contract: Contract, budget_ms: Fraction) -> Iterator[Finding]:
+    field = "x-credit.probeInterval"
+    if (contract.source is Source.PROBES) != (contract.probe_ms is not None):
+        yield _error(
+            field, "A contract measured on probes, and only that, says how often they look", "add or remove it"
+        )
+    if contract.probe_ms is None:
+        return
+    probes = budget_ms / contract.probe_ms
+    if probes < _MANY:
+        yield _warning(
+            field,
+            f"The budget is {float(probes):.2f} probes: one that is lost decides, so the target cannot be seen",
+            "probe more often",
+        )
+    sample = contract.bad_slice.minimum_sample if contract.bad_slice else 1
+    if contract.slice_ms is not None and sample * contract.probe_ms > contract.slice_ms:
+        yield _error(
+            field,
+            f"A slice of {contract.slice_ms // 1000} s never holds the {sample} probes that make it count",
+            "probe more often, or lower minimumSample",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,12 +16,13 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.assessment import Assessment, assess, subject_of_period
 from mc_pipelines.sla.attainment import round_down
-from mc_pipelines.sla.budget import burn_rate, error_budget
-from mc_pipelines.sla.calendar import parse_period, period_containing
+from mc_pipelines.sla.budget import burn_rate, burns, error_budget
+from mc_pipelines.sla.calendar import parse_period
 from mc_pipelines.sla.contract_store import list_assignments
 from mc_pipelines.sla.draft_store import OPEN, list_drafts
-from mc_pipelines.sla.judgement import figures, period_counts
+from mc_pipelines.sla.judgement import figures
 from mc_pipelines.sla.note_store import list_notes
+from mc_pipelines.sla.pictures import attainment_calendar, budget_burn_down
 
 _TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>SLA of {{ tenant }}, {{ period }}</title>
@@ -29,11 +31,15 @@ table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding
 .breached{background:#fde8e8}.met{background:#e9f7ec}.nodata{background:#f3f3f3}</style></head><body>
 <h1>Service levels of {{ tenant }}, {{ period }}</h1>
 <p>As known on {{ asKnownAt }}.{% if constructed %} <strong>Some of the input is constructed.</strong>{% endif %}</p>
+{% for one in pictures %}<figure>{{ one | safe }}</figure>{% endfor %}
 {% for c in contracts %}
 <h2>{{ c.service }}: {{ c.objective }} (contract {{ c.contract }}, version {{ c.version }})</h2>
 <p class="{{ c.figures.state.replace(' ', '') }}">{{ c.figures.state }}:
 {{ c.figures.shown or 'no data' }} per cent against {{ c.figures.target }};
 credit {{ c.credit or 'not decided' }}{% if c.figures.reason %} ({{ c.figures.reason }}){% endif %}.</p>
+<p>Error budget left: {{ c.budgetLeft or 'unknown' }} (1 is whole); burnt {{ c.burnRate or 'unknown' }} times as fast as
+allowed.
+{% for a in c.alerts if a.fires %}<strong>{{ a.alert }} fires</strong> ({{ a.long }} and {{ a.short }}).{% endfor %}</p>
 <table><tr><th>Local day</th><th>State to date</th><th>Per cent to date</th><th>Share of the credit</th></tr>
 {% for day in c.days %}<tr class="{{ day.state.replace(' ', '') }}"><td>{{ day.day }}</td><td>{{ day.state }}</td>
 <td>{{ day.shown or '' }}</td><td>{{ day.share or '' }}</td></tr>{% endfor %}</table>
@@ -51,6 +57,7 @@ class Report:
     period: str
     as_known_at: datetime
     contracts: tuple[dict[str, Any], ...]
+    pictures: tuple[str, ...] = ()
 
     @property
     def constructed(self) -> bool:
@@ -71,11 +78,17 @@ class Report:
         """Return the report as one HTML page; every value is escaped."""
         from jinja2 import Environment
 
-        return Environment(autoescape=True).from_string(_TEMPLATE).render(self.to_document())
+        return Environment(autoescape=True).from_string(_TEMPLATE).render(self.to_document(), pictures=self.pictures)
 
 
 def make_report(
-    connection: Connection, tenant: TenantId, period: str, *, now: datetime, as_known_at: datetime | None = None
+    connection: Connection,
+    tenant: TenantId,
+    period: str,
+    *,
+    now: datetime,
+    as_known_at: datetime | None = None,
+    pictures: bool = False,
 ) -> Report:
     """Judge a tenant's period as it is known now, or as it was known at a moment.
 
@@ -86,18 +99,21 @@ def make_report(
             the first day.
         now: the present.
         as_known_at: leave out what was recorded later.
+        pictures: draw the calendar of days and the burn-down of budgets, for the HTML page.
 
     Raises:
         NotFoundError: the tenant has no contract then.
     """
     found: list[dict[str, Any]] = []
+    assessments: list[Assessment] = []
     for assigned in list_assignments(connection, tenant=tenant):
         contract = assigned.contract
         given = parse_period(period, contract.zone)
         if not assigned.overlaps(given.first, given.last):
             continue
-        billing = period_containing(given.first, contract.cycle, contract.zone)
+        billing = assigned.billing_period(given.first)
         assessment = assess(connection, assigned, billing, now=now, as_known_at=as_known_at)
+        assessments.append(assessment)
         subject = subject_of_period(assigned, billing)
         notes = [
             note.number
@@ -105,16 +121,21 @@ def make_report(
             if as_known_at is None or note.issued_at <= as_known_at
         ]
         drafts = [draft.draft_id[:12] for draft in list_drafts(connection, subject=subject, state=OPEN)]
-        found.append(_contract(assessment) | {"notes": notes, "drafts": drafts})
+        found.append(_contract(assessment, as_known_at or now) | {"notes": notes, "drafts": drafts})
     if not found:
         raise NotFoundError("The tenant has no contract on these days", field="tenant", value=tenant)
-    return Report(tenant, period, as_known_at or now, tuple(found))
+    drawn = (attainment_calendar(assessments), budget_burn_down(assessments)) if pictures else ()
+    return Report(tenant, period, as_known_at or now, tuple(found), drawn)
 
 
-def _contract(assessment: Assessment) -> dict[str, Any]:
+def _text(value: Fraction | None) -> str | None:
+    return None if value is None else str(round_down(value, 3))
+
+
+def _contract(assessment: Assessment, now: datetime) -> dict[str, Any]:
     contract, evidence, judgement = assessment.assigned.contract, assessment.evidence, assessment.judgement
-    counts = period_counts(contract, evidence, evidence.period)
-    budget, burn = error_budget(contract, counts), burn_rate(contract, counts)
+    attainment = judgement.attainment
+    budget, burn = error_budget(contract, attainment, evidence.period), burn_rate(contract, attainment)
     values = figures(contract, evidence, judgement)
     days = values.pop("days")
     decision = judgement.decision
@@ -130,8 +151,12 @@ def _contract(assessment: Assessment) -> dict[str, Any]:
         "constructed": evidence.constructed,
         "figures": values,
         "credit": None if decision is None else str(decision.credit),
-        "budgetLeft": str(round_down(budget.left, 4)) if contract.counts_slices else None,
-        "burnRate": None if burn is None else str(round_down(burn, 3)),
+        "budgetLeft": _text(None if attainment.percent is None else budget.left),
+        "burnRate": _text(burn),
+        "alerts": [
+            {"alert": one.alert.name, "long": _text(one.long), "short": _text(one.short), "fires": one.fires}
+            for one in burns(contract, evidence, now)
+        ],
         "days": [
             {
                 "day": day["day"],

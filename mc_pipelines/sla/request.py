@@ -15,7 +15,7 @@ from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundEr
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.foundation.money import Money, exact
 from mc_pipelines.sla.assessment import is_closed, subject_of_period
-from mc_pipelines.sla.calendar import Period, parse_period, period_containing
+from mc_pipelines.sla.calendar import Period, parse_period
 from mc_pipelines.sla.contract import Objective
 from mc_pipelines.sla.contract_store import Assigned, find_assigned, list_assignments
 from mc_pipelines.sla.draft import DraftOutcome, draft_period, require_writable
@@ -102,7 +102,7 @@ def _resolve(
         raise ConflictError("Another contract holds", field="contract", value=contract, recorded=assigned.sealed.digest)
     terms = assigned.contract
     given = parse_period(period, terms.zone)
-    billing = period_containing(given.first, terms.cycle, terms.zone)
+    billing = assigned.billing_period(given.first)
     if billing != given:
         raise InputError(
             "Not a billing period of the contract", field="period", value=period, mend=f"ask for {billing.text}"

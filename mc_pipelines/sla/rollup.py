@@ -26,7 +26,7 @@ from mc_pipelines.sla.contract import Contract
 from mc_pipelines.sla.contract_store import list_assignments
 from mc_pipelines.sla.counting import Profile, count_slices
 from mc_pipelines.sla.latency import slice_buckets
-from mc_pipelines.sla.slice_store import newest_rollup, write_rollup
+from mc_pipelines.sla.slice_store import newest_rollups, write_rollup
 from mc_pipelines.sla.slices import SliceDocument
 
 BASE = Profile(GRID_MS)
@@ -144,25 +144,44 @@ def roll_up(
     Returns:
         One entry for each day that was read.
     """
-    with database.begin() as connection:
-        profiles = profiles_needed(assigned.contract for assigned in list_assignments(connection))
     done: list[Rolled] = []
-    for day, paths in paths_by_day(store).items():
+    for day, (paths, profiles) in stale_days(database, store).items():
         if (first_day is None or day >= first_day) and (last_day is None or day <= last_day):
-            rolled = _roll_changed(database, store, clock, day, paths, profiles)
-            done += [] if rolled is None else [rolled]
+            done.append(_roll_changed(database, store, clock, day, paths, profiles))
     return done
 
 
+def stale_days(database: Database, store: FactsStore) -> dict[date, tuple[list[str], list[Profile]]]:
+    """Return the UTC days whose files, or for whose contracts a profile, are not yet counted.
+
+    Returns:
+        By day: the paths of its files and the profiles that have not read exactly these.
+    """
+    with database.begin() as connection:
+        profiles = profiles_needed(assigned.contract for assigned in list_assignments(connection))
+        known = newest_rollups(connection)
+    found: dict[date, tuple[list[str], list[Profile]]] = {}
+    for day, paths in paths_by_day(store).items():
+        files = digest_of(paths)
+        stale = [profile for profile in profiles if known.get((day, _name(profile))) != files]
+        if stale:
+            found[day] = (paths, stale)
+    return found
+
+
+def _name(profile: Profile) -> str:
+    return digest_of([[profile.granule_ms, profile.threshold_ms]])
+
+
 def _roll_changed(
-    database: Database, store: FactsStore, clock: Clock, day: date, paths: Sequence[str], profiles: Sequence[Profile]
-) -> Rolled | None:
-    files = digest_of(list(paths))
-    name = digest_of([[profile.granule_ms, profile.threshold_ms] for profile in profiles])
-    with database.begin() as connection:
-        if newest_rollup(connection, day, name) == files:
-            return None
+    database: Database, store: FactsStore, clock: Clock, day: date, paths: list[str], profiles: Sequence[Profile]
+) -> Rolled:
     found = roll_day([fact_source(store, path) for path in paths], profiles, day)
+    files, changed = digest_of(paths), 0
     with database.begin() as connection:
-        changed = write_rollup(connection, day, found, profiles=name, files=files, now=clock.now())
+        for profile in profiles:
+            mine = [
+                one for one in found if (one.granule_ms, one.threshold_ms) == (profile.granule_ms, profile.threshold_ms)
+            ]
+            changed += write_rollup(connection, day, mine, profiles=_name(profile), files=files, now=clock.now())
     return Rolled(day, len(found), changed)

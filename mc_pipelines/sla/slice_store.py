@@ -17,15 +17,15 @@ from mc_pipelines.sla.slices import SliceDay, SliceDocument, documents_root, sli
 _TABLE = records.slice_day
 
 
-def newest_rollup(connection: Connection, day: date, profiles: str) -> str | None:
-    """Return the digest of the files that the newest rollup of a day read."""
+def newest_rollups(connection: Connection) -> dict[tuple[date, str], str]:
+    """Return, by day and profile, the digest of the files that the newest rollup read."""
     table = records.rollup
-    return connection.execute(
-        select(table.c.files)
-        .where(table.c.day == day, table.c.profiles == profiles)
-        .order_by(table.c.revision.desc())
-        .limit(1)
-    ).scalar()
+    rows = connection.execute(
+        select(table.c.day, table.c.profiles, table.c.files)
+        .ext(distinct_on(table.c.day, table.c.profiles))
+        .order_by(table.c.day, table.c.profiles, table.c.revision.desc())
+    )
+    return {(row.day, row.profiles): row.files for row in rows}
 
 
 def write_rollup(

@@ -12,7 +12,7 @@ import dagster as dg
 from mc_pipelines.defs.executions.assets import execution_facts
 from mc_pipelines.defs.partitions import DAYS, ONE_RUN, days_of, retries
 from mc_pipelines.defs.resources import Maestro
-from mc_pipelines.defs.tables import outcome, table
+from mc_pipelines.defs.tables import outcome, picture, table
 
 
 @dg.asset(
@@ -60,21 +60,25 @@ def sla_slices(context: dg.AssetExecutionContext, maestro: Maestro) -> dg.Materi
 def sla_attainment(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Judge all periods that have begun; what did not change is not written again."""
     from mc_pipelines.sla.assessment import assess_all
+    from mc_pipelines.sla.overview import breach_rows, exposure, standing_rows
+    from mc_pipelines.sla.pictures import attainment_calendar, budget_burn_down, credit_exposure
 
     opened = maestro.open()
-    counted: Counter[tuple[str, ...]] = Counter()
-    broken_days: Counter[date] = Counter()
-    for one in assess_all(opened.database, opened.clock):
-        contract, judgement = one.assigned.contract, one.judgement
-        standing = "closed" if one.closed else "running"
-        counted[(contract.service, contract.objective.value, judgement.state.value, standing)] += 1
-        broken_days.update(share.day for share in judgement.days if share.share.minor > 0)
-    rows = [(*key, count) for key, count in sorted(counted.items())]
+    found = assess_all(opened.database, opened.clock)
+    latest = [one for one in found if not one.closed] or found
+    with opened.database.begin() as connection:
+        amounts = exposure(connection, found)
     return dg.MaterializeResult(
         metadata={
-            "periods": sum(counted.values()),
-            "standing": table(("service", "objective", "state", "period", "periods"), rows),
-            "days_with_credit": table(("local day", "tenants"), sorted(broken_days.items())),
+            "periods": len(found),
+            "calendar": picture(attainment_calendar(found)),
+            "burn_down": picture(budget_burn_down(latest)),
+            "credit_exposure": picture(credit_exposure(amounts)),
+            "standing": table(("service", "objective", "state", "period", "periods"), standing_rows(found)),
+            "breaches": table(
+                ("service", "objective", "period", "tenants", "worst per cent", "credit so far", "on hold"),
+                breach_rows(found),
+            ),
         }
     )
 

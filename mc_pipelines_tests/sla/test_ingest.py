@@ -1,0 +1,104 @@
+"""Files of facts: whole or not at all; the same again changes nothing; corrections are revisions."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.sla.fact_store import ingest_facts, load_facts
+from mc_pipelines.sla.facts import Kind, facts_of
+from mc_pipelines.sla.ingest import read_facts
+from mc_pipelines_tests.sla.conftest import World
+
+INCIDENT = {
+    "id": "INC-7",
+    "service": "pipelines",
+    "from": "2026-01-20T10:00:00Z",
+    "until": "2026-01-20T11:30:00Z",
+    "cause": "a switch",
+    "faultOwner": "provider",
+    "state": "closed",
+    "source": "pager",
+}
+FOCUS = """BilledCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,SubAccountId,ServiceName,ChargeCategory,\
+x_ChargeId
+1000.25,USD,2026-01-19T07:00:00Z,2026-01-26T07:00:00Z,acme,pipelines,Usage,c-1
+234.25,USD,2026-01-19T07:00:00Z,2026-01-26T07:00:00Z,acme,pipelines,Purchase,c-2
+99.00,USD,2026-01-19T07:00:00Z,2026-01-26T07:00:00Z,acme,pipelines,Tax,c-3
+"""
+
+
+def load(world: World, path: Path, kind: Kind) -> tuple[int, int, int]:
+    with world.database.begin() as connection:
+        done = ingest_facts(connection, read_facts(path, kind), now=world.clock.now())
+    return done.new, done.corrected, done.known
+
+
+def incidents(world: World, **known: Any) -> list[tuple[str, str | None, str]]:
+    with world.database.begin() as connection:
+        found = load_facts(connection, Kind.INCIDENT, **known)
+    return [(one.fact_id, one.tenant, one.details["state"]) for one in found]
+
+
+@pytest.mark.database
+def test_an_incident_of_several_tenants_is_one_fact_each_and_withdrawn_from_whom_it_no_longer_names(
+    world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "incidents.json"
+    path.write_text(json.dumps([INCIDENT | {"tenants": ["acme", "beta"]}]))
+    assert load(world, path, Kind.INCIDENT) == (2, 0, 0)
+    assert load(world, path, Kind.INCIDENT) == (0, 0, 2)
+    both = [("INC-7@acme", "acme", "closed"), ("INC-7@beta", "beta", "closed")]
+    assert incidents(world) == both
+    before = world.clock.now()
+    world.clock.advance(timedelta(days=1))
+    path.write_text(json.dumps([INCIDENT | {"tenants": ["acme"]}]))
+    assert load(world, path, Kind.INCIDENT) == (0, 1, 1)
+    assert incidents(world) == [both[0], ("INC-7@beta", "beta", "withdrawn")]
+    assert incidents(world, as_known_at=before) == both
+    path.write_text(json.dumps([INCIDENT | {"tenant": "all"}]))
+    assert load(world, path, Kind.INCIDENT) == (1, 1, 0)
+    assert incidents(world) == [
+        ("INC-7", None, "closed"),
+        ("INC-7@acme", "acme", "withdrawn"),
+        ("INC-7@beta", "beta", "withdrawn"),
+    ]
+
+
+@pytest.mark.database
+def test_focus_charges_and_no_charge_means_hold(world: World, tmp_path: Path) -> None:
+    world.breach()  # with a charge
+    path = tmp_path / "focus.csv"
+    path.write_text(FOCUS)
+    assert load(world, path, Kind.CHARGE) == (2, 0, 0)
+    assert load(world, path, Kind.CHARGE) == (0, 0, 2)
+    with world.database.begin() as connection:
+        amounts = [fact.details["amount"] for fact in load_facts(connection, Kind.CHARGE)]
+    assert sorted(amounts) == ["1000.25", "1234.50", "234.25"]
+
+
+def test_a_file_with_one_bad_row_is_refused_whole(tmp_path: Path) -> None:
+    csv = tmp_path / "maintenance.csv"
+    csv.write_text(
+        "id,tenant,service,from,until,reason,source\n"
+        "M-1,acme,pipelines,2026-01-20T00:00:00Z,2026-01-20T01:00:00Z,upgrade,ops\n"
+        "M-2,acme,pipelines,2026-01-20T02:00:00Z,2026-01-20T01:00:00Z,upgrade,ops\n"
+    )
+    with pytest.raises(InputError, match="Row 2"):
+        read_facts(csv, Kind.MAINTENANCE)
+    csv.write_text(FOCUS.replace("234.25", "-234.25"))
+    with pytest.raises(InputError, match="Row 2: A charge is not negative"):
+        read_facts(csv, Kind.CHARGE)
+    with pytest.raises(InputError, match="different tenants"):
+        facts_of(Kind.INCIDENT, INCIDENT | {"tenants": ["acme", "acme"]})
+    with pytest.raises(InputError, match="different tenants"):
+        facts_of(Kind.INCIDENT, INCIDENT | {"tenants": ["acme"], "tenant": "acme"})
+    assert [one.fact_id for one in facts_of(Kind.INCIDENT, INCIDENT | {"tenants": "acme; beta"})] == [
+        "INC-7@acme",
+        "INC-7@beta",
+    ]
