@@ -57,11 +57,12 @@ spec:
   service: pipelines
   indicator: {metadata: {name: availability}}
   timeWindow: [{duration: 1M, isRolling: false, calendar: {startTime: "2026-01-01 00:00:00", timeZone: UTC}}]
-  budgetingMethod: Occurrences
+  budgetingMethod: RatioTimeslices
   objectives: [{target: 0.999}]
   x-credit:
     version: 1
-    measure: events
+    measure: slice-mean
+    slice: 15m
     source: executions
     currency: USD
     rounding: half-up

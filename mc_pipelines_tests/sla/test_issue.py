@@ -96,7 +96,8 @@ def test_late_facts_restate_by_the_difference(world: World) -> None:
     world.breach()
     first = world.issue()
     world.facts([execution(5000 + n, outcome="lost", day=2) for n in range(60)])
-    assert [(rolled.days_of_slices, rolled.changed) for rolled in world.roll()] == [(1, 1)]
+    # One tenant-day on the grid that all are counted on, and one on the contract's own slices.
+    assert [(rolled.days_of_slices, rolled.changed) for rolled in world.roll()] == [(2, 2)]
     second = world.issue()
     document, _, envelope = open_note(second.note)
     assert document["creditUSD"] == 1111.05  # 997 of 1060 are below 95 per cent: all of 1234.50, less 123.45
