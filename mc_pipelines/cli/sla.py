@@ -43,7 +43,9 @@ _KINDS = {
     FactKind.CHARGES: "charge",
     FactKind.PROBES: "probe",
 }
-Source = Annotated[str, typer.Argument(help="A contract file, or the name of a template.")]
+Source = Annotated[
+    str, typer.Argument(help="A contract file, the name of a template, or the digest of a recorded one.")
+]
 
 
 def _load(source: str) -> Signed:
@@ -56,17 +58,35 @@ def _load(source: str) -> Signed:
         return load_contract(path.read_bytes())
     if source in template_names():
         return template(source)
+    if source.startswith("sha256:"):
+        return _recorded(source)
     raise InputError(
         "Neither a file nor a template", field="contract", value=source, mend="`mc sla contracts ls` lists templates"
     )
 
 
-@contracts.command("ls")
-def list_all(json: Json = False) -> None:
-    """List the templates of published contracts with their source and its date.
+def _recorded(digest: str) -> Signed:
+    """Return a recorded contract whose signature by the service, and whose digest in it, hold."""
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.foundation.ids import parse_digest
+    from mc_pipelines.sla.contract_store import verified_contract
 
-    Example: mc sla contracts ls
+    with open_context().database.begin() as connection:
+        return verified_contract(connection, parse_digest(digest, field="contract"))
+
+
+@contracts.command("ls")
+def list_all(
+    recorded: Annotated[bool, typer.Option("--recorded", help="What was recorded here, not the templates.")] = False,
+    json: Json = False,
+) -> None:
+    """List the templates of published contracts with their source and its date, or the recorded contracts.
+
+    Example: mc sla contracts ls --recorded
     """
+    if recorded:
+        _list_recorded(json=json)
+        return
     from mc_pipelines.sla.document import percent_text
     from mc_pipelines.sla.library import template, template_names
 
@@ -79,6 +99,19 @@ def list_all(json: Json = False) -> None:
         print_json([dict(zip(("name", "measure", "tiers", "source", "date"), row, strict=True)) for row in rows])
     else:
         print_table(("template", "measure", "tiers", "source", "date or edition"), rows)
+
+
+def _list_recorded(*, json: bool) -> None:
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.sla.contract_store import list_contracts
+
+    with open_context().database.begin() as connection:
+        found = list_contracts(connection)
+    rows = [(one.contract.name, one.contract.version, one.contract.service, one.digest) for one in found]
+    if json:
+        print_json([dict(zip(("name", "version", "service", "digest"), row, strict=True)) for row in rows])
+    else:
+        print_table(("contract", "version", "service", "digest"), rows)
 
 
 @contracts.command()
@@ -230,6 +263,41 @@ def rollup(json: Json = False) -> None:
         "incidents_ended": sum(one.waits_for is None for one in ended),
     }
     print_json(answer) if json else print(", ".join(f"{count} {name}" for name, count in answer.items()))
+
+
+@app.command("diff")
+def differences(
+    tenant: str,
+    period: Annotated[str, typer.Argument(help="2026-01, 2026-01-19 or 2026-01-19/2026-01-25.")],
+    before: Annotated[str, typer.Option(help="As it was known at this moment.")],
+    after: Annotated[str | None, typer.Option(help="As it was known at this one; default: now.")] = None,
+    json: Json = False,
+) -> None:
+    """Say which slices, facts and figures of a period later knowledge has changed.
+
+    Example: mc sla diff acme 2026-01 --before 2026-02-03T00:00:00Z
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.foundation.clock import parse_utc
+    from mc_pipelines.foundation.ids import TenantId
+    from mc_pipelines.sla.restatement import restated_period
+
+    context = open_context()
+    now = context.clock.now()
+    moments = (parse_utc(before, field="--before"), now if after is None else parse_utc(after, field="--after"))
+    with context.database.begin() as connection:
+        found = restated_period(connection, TenantId(tenant), period, before=moments[0], after=moments[1], now=now)
+    if json:
+        print_json([one.to_document() for one in found])
+        return
+    for one in found:
+        rows = [
+            (kind, change.name, change.before, change.after)
+            for kind, changes in (("slice", one.slices), ("fact", one.facts), ("figure", one.figures))
+            for change in changes
+            if change.name != "days"
+        ]
+        print_table(("what", "name", "before", "after"), rows, title=f"{one.service} {one.period.text}")
 
 
 @app.command()

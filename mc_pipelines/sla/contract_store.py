@@ -8,12 +8,14 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, insert, select, text
 
+from mc_pipelines.attest.dsse import Envelope, verify
+from mc_pipelines.attest.key_history import service_keys
 from mc_pipelines.attest.log import append
 from mc_pipelines.attest.signer import Signer
-from mc_pipelines.attest.statement import Statement, Subject, predicate_type
+from mc_pipelines.attest.statement import Statement, Subject, parse_statement, predicate_type
 from mc_pipelines.foundation.canonical import canonical_json
 from mc_pipelines.foundation.clock import rfc3339
-from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
+from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError, VerificationError
 from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
 from mc_pipelines.sla import records
 from mc_pipelines.sla.calendar import Period, period_containing, periods_between
@@ -158,6 +160,25 @@ def get_contract(connection: Connection, digest: str) -> Signed:
     if found is None:
         raise NotFoundError("No such contract", field="contract", value=digest, mend="`mc sla contracts ls` lists them")
     return parse_canonical(bytes(found))
+
+
+def verified_contract(connection: Connection, digest: Digest) -> Signed:
+    """Return a recorded contract after checking that a key of the service signed a statement about this very digest.
+
+    Raises:
+        NotFoundError: there is no such contract.
+        VerificationError: the signature does not hold, or speaks of another contract.
+    """
+    sealed = get_contract(connection, digest)
+    content = connection.execute(
+        select(records.contract.c.envelope).where(records.contract.c.digest == digest)
+    ).scalar_one()
+    envelope = Envelope.from_json(bytes(content))
+    verify(envelope, service_keys(connection))
+    statement = parse_statement(envelope.payload)
+    if statement.predicate_type != CONTRACT_TYPE or [one.sha256 for one in statement.subjects] != [sealed.digest]:
+        raise VerificationError("The signed statement is about another contract", field="contract", value=digest)
+    return sealed
 
 
 def list_contracts(connection: Connection) -> list[Signed]:

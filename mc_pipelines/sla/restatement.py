@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.clock import rfc3339
-from mc_pipelines.foundation.ids import Digest, TenantId
+from mc_pipelines.foundation.errors import NotFoundError
+from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
 from mc_pipelines.sla.assessment import Assessment, assess
-from mc_pipelines.sla.calendar import Period
-from mc_pipelines.sla.contract_store import Assigned
+from mc_pipelines.sla.calendar import Period, parse_period
+from mc_pipelines.sla.contract_store import Assigned, list_assignments
 from mc_pipelines.sla.evidence import Evidence
 from mc_pipelines.sla.facts import Fact
 from mc_pipelines.sla.intervals import to_moment
@@ -41,6 +42,7 @@ class Restated:
 
     Args:
         tenant: whose.
+        service: of which service.
         period: the billing period.
         evidence_before: digest of the earlier evidence.
         evidence_after: digest of the later evidence.
@@ -50,6 +52,7 @@ class Restated:
     """
 
     tenant: TenantId
+    service: ServiceId
     period: Period
     evidence_before: Digest
     evidence_after: Digest
@@ -66,6 +69,7 @@ class Restated:
         """Return the difference as JSON members; digests link it to both states of the evidence."""
         return {
             "tenant": self.tenant,
+            "service": self.service,
             "period": self.period.text,
             "evidenceBefore": self.evidence_before,
             "evidenceAfter": self.evidence_after,
@@ -86,6 +90,7 @@ def restated(before: Assessment, after: Assessment) -> Restated:
     old, new = (figures(contract, one.evidence, one.judgement) for one in (before, after))
     return Restated(
         after.evidence.tenant,
+        after.evidence.service,
         after.evidence.period,
         before.evidence.digest,
         after.evidence.digest,
@@ -110,6 +115,25 @@ def restated_between(
     """
     one, other = (assess(connection, assigned, period, now=now, as_known_at=moment) for moment in (before, after))
     return restated(one, other)
+
+
+def restated_period(
+    connection: Connection, tenant: TenantId, period: str, *, before: datetime, after: datetime, now: datetime
+) -> list[Restated]:
+    """Compare the billing periods that hold the first day of ``period``, one for each contract of a tenant.
+
+    Raises:
+        NotFoundError: the tenant has no contract then.
+    """
+    found = []
+    for assigned in list_assignments(connection, tenant=tenant):
+        given = parse_period(period, assigned.contract.zone)
+        if assigned.overlaps(given.first, given.last):
+            billing = assigned.billing_period(given.first)
+            found.append(restated_between(connection, assigned, billing, before=before, after=after, now=now))
+    if not found:
+        raise NotFoundError("The tenant has no contract on these days", field="tenant", value=tenant)
+    return found
 
 
 def _slices(before: Evidence, after: Evidence) -> tuple[Change, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import date, timedelta
 from fractions import Fraction
@@ -25,8 +26,12 @@ from mc_pipelines.sla.attainment import (
 from mc_pipelines.sla.calendar import GRID_MS, Cycle, Period, period_containing
 from mc_pipelines.sla.contract import Contract, Exclusion
 from mc_pipelines.sla.credit import credit_due, daily_shares
+from mc_pipelines.sla.document import seal_contract
+from mc_pipelines.sla.facts import Kind
 from mc_pipelines.sla.intervals import Interval, clip, subtract, total_length, union
+from mc_pipelines.sla.judgement import judge
 from mc_pipelines.sla.library import template, template_names
+from mc_pipelines_tests.sla.test_recompute import evidence_of, fact
 
 WINDOW = period_containing(date(2026, 1, 1), Cycle.MONTH, "UTC").interval
 HOUR = 3_600_000
@@ -63,6 +68,39 @@ def test_more_downtime_never_lowers_and_wider_exclusion_never_raises(
     assert credit(contract, downtime, exclusions + wider) <= base
 
 
+def counted_contracts() -> list[Contract]:
+    found = [template(name).contract for name in template_names()]
+    return [contract for contract in found if contract.counts_slices]
+
+
+@pytest.mark.parametrize("contract", counted_contracts(), ids=lambda contract: contract.name)
+@given(
+    raw=st.dictionaries(st.integers(0, 30), st.tuples(st.integers(0, 4000), st.integers(0, 4000)), max_size=12),
+    worse=st.dictionaries(st.integers(0, 30), st.integers(0, 4000), max_size=4),
+    more=st.dictionaries(st.integers(0, 30), st.integers(0, 4000), max_size=4),
+)
+@settings(max_examples=25, deadline=None)
+def test_more_bad_events_never_lower_and_excluding_them_never_raises(
+    contract: Contract, raw: dict[int, tuple[int, int]], worse: dict[int, int], more: dict[int, int]
+) -> None:
+    """An event that turns bad never lowers a credit; a bad one that is excluded never raises it."""
+    contract = replace(contract, exclusion=Exclusion.BAD_ONLY)
+    base = {number: Counts(max(pair), min(pair)) for number, pair in raw.items()}
+    turned = {n: Counts(c.total, min(c.total, c.bad + worse.get(n, 0))) for n, c in base.items()}
+    excused = {
+        n: Counts(c.total, c.bad - min(c.bad, more.get(n, 0)), min(c.bad, more.get(n, 0))) for n, c in base.items()
+    }
+
+    def credit_of(slices: dict[int, Counts]) -> int:
+        if contract.slice_ms is None:
+            attainment = attain_events(contract, sum(slices.values(), Counts(0, 0)))
+        else:
+            attainment = attain_slices(contract, slices, 31)
+        return credit_due(contract, attainment, "1000.00").credit.minor
+
+    assert credit_of(excused) <= credit_of(base) <= credit_of(turned)
+
+
 @given(downtime=spans(), order=st.randoms(use_true_random=False))
 def test_order_overlap_and_cuts_of_intervals_change_nothing(downtime: list[Interval], order: object) -> None:
     shuffled = list(downtime)
@@ -88,6 +126,22 @@ def test_days_sum_to_the_periods_credit(bad: list[int], charge: object) -> None:
     assert total == credit_due(contract, to_date[-1][1], str(charge)).credit
 
 
+@pytest.mark.parametrize("name", ["aws-s3-standard", "gcp-functions-2020", "azure-vm-zones", "aws-compute-region"])
+def test_days_of_every_measure_sum_to_the_periods_credit(name: str) -> None:
+    chance = random.Random(name)  # noqa: S311 - cases, not secrets
+    contract = replace(template(name).contract, zone="America/Denver")
+    for _ in range(3):
+        sealed = seal_contract(contract)
+        evidence = evidence_of(sealed, chance)
+        whole = [one for one in evidence.facts if one.kind is not Kind.CHARGE]
+        window = evidence.period.interval
+        charge = fact("charge", 1, contract, window.start, window.end, amount="987.65", currency="USD")
+        judgement = judge(contract, replace(evidence, facts=(*whole, charge)))
+        assert len(judgement.days) == (evidence.period.last - evidence.period.first).days + 1
+        if judgement.decision is not None:
+            assert sum(share.share.minor for share in judgement.days) == judgement.decision.credit.minor
+
+
 @given(st.dictionaries(st.integers(0, 99), st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), max_size=40))
 def test_slice_means_are_those_of_the_definition(raw: dict[int, tuple[int, int]]) -> None:
     contract = template("aws-s3-standard").contract
@@ -105,6 +159,22 @@ def test_exact_text_reads_back_and_shown_never_flatters(value: Fraction) -> None
 def test_huge_fractions_have_a_text_too() -> None:
     value = Fraction(3**20000 + 1, 7**15000)
     assert parse_exact(exact_text(value)) == value
+
+
+@pytest.mark.slow
+def test_all_days_of_all_zones_tile() -> None:
+    """Every local day of every zone, 2024 to 2030: no gap, no overlap, on the grid, and of a length that days have."""
+    first, last = date(2024, 1, 1), date(2030, 12, 31)
+    for zone in sorted(available_timezones()):
+        period = Period(first, last, zone)
+        end, total = period.interval.start, 0
+        for day in period.days():
+            window = day.interval
+            assert window.start == end, (zone, day.first)
+            assert window.end % GRID_MS == 0, (zone, day.first)
+            assert 22 * HOUR <= window.length <= 26 * HOUR, (zone, day.first)
+            end, total = window.end, total + window.length
+        assert (end, total) == (period.interval.end, period.interval.length), zone
 
 
 def test_all_zones_tile_on_the_grid() -> None:
