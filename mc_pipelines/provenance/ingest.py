@@ -7,6 +7,7 @@ batch: what was answered is recorded, and the same documents again change nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -93,13 +94,31 @@ def ingest_documents(
     if tenant == PUBLIC and not operator:
         raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
     pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator)
+    batches = _batches(documents)
+    first = next(batches, None)
+    if first is None:
+        return
+    if not first.full:
+        yield from pipeline.record(first)
+        return
+    # The server writes one batch while the next one is read; what is yielded is committed.
+    with ThreadPoolExecutor(1, thread_name_prefix="ingest") as writer:
+        pending = writer.submit(pipeline.record, first)
+        for batch in batches:
+            yield from pending.result()
+            pending = writer.submit(pipeline.record, batch)
+        yield from pending.result()
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[_Batch]:
     batch = _Batch()
     for document in documents:
         batch.add(document)
         if batch.full:
-            yield from pipeline.record(batch)
+            yield batch
             batch = _Batch()
-    yield from pipeline.record(batch)
+    if batch.items:
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -113,9 +132,7 @@ class _Pipeline:
     cache: VerdictCache | None
     operator: bool = field(kw_only=True)
 
-    def record(self, batch: _Batch) -> Iterator[IngestResult]:
-        if not batch.items:
-            return
+    def record(self, batch: _Batch) -> list[IngestResult]:
         claims = self._judge(batch)
         told = [Told(read.claims.document, read.runs) for _, read in batch.items if isinstance(read, Reading)]
         told = [one for one in told if one.runs]
@@ -129,8 +146,7 @@ class _Pipeline:
             self._ingest(completed)
         again = [one for one, result in zip(claims, results, strict=True) if result.status == "known"]
         changed = self._rejudge(again) if again else {}
-        for result in results:
-            yield changed.get(result.document, result) if result.status == "known" else result
+        return [changed.get(one.document, one) if one.status == "known" else one for one in results]
 
     def _judge(self, batch: _Batch) -> list[Claims]:
         """Judge what was read; what we recorded before is known to have existed since then."""
