@@ -36,7 +36,9 @@ def create_app(context: Context, verifier: TokenVerifier | None = None, engine: 
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        context.graph_store.watch()
         yield
+        context.graph_store.close()
         context.database.dispose()
 
     app = FastAPI(

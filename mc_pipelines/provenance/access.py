@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,38 +152,59 @@ def view_of(snapshot: Snapshot, allowed: Filter, *, valid_at: int, position: tup
         position: read as it was known after these events; None = all the snapshot has.
     """
     at = position or snapshot.position
-    own, own_standing, own_times = _events(snapshot.own, allowed, valid_at, at[0])
-    parts = [(own, own_standing)]
-    times = own_times
-    shared = np.zeros(1, dtype=np.uint8)
-    if snapshot.shared is not None:
-        shared, standing, shared_times = _events(snapshot.shared, allowed, valid_at, at[1])
-        parts.append((shared, standing))
-        times = np.append(times, shared_times)
-    everything = all(bool(np.all(mask[standing])) for mask, standing in parts)
-    past, future = times[times <= valid_at], times[times > valid_at]
+    own = _events(snapshot.own, allowed, valid_at, at[0])
+    shared = _NO_EVENTS if snapshot.shared is None else _events(snapshot.shared, allowed, valid_at, at[1])
     return View(
-        Visible(own, shared, everything),
-        int(past.max()) if len(past) else 0,
-        int(future.min()) if len(future) else int(FOREVER),
+        Visible(own.shown, shared.shown, own.everything and shared.everything),
+        max(own.since, shared.since),
+        min(own.until, shared.until),
         at,
     )
 
 
-def _events(
-    partition: Partition, allowed: Filter, valid_at: int, upto: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    documents = partition.documents
-    standing = documents["doc_standing"].astype(np.bool_)
-    shown = standing & allowed.allowed[documents["doc_label"]].astype(np.bool_)
-    begin, end = documents["doc_valid_from"], documents["doc_valid_to"]
-    shown &= (begin <= valid_at) & (valid_at < end)
-    shown[upto + 1 :] = False
+class _Events(NamedTuple):
+    """What a filter shows of a partition's events, and between which moments that holds."""
+
+    shown: NDArray[Any]
+    everything: bool
+    since: int
+    until: int
+
+
+_NO_EVENTS = _Events(np.zeros(1, dtype=np.uint8), everything=True, since=0, until=int(FOREVER))
+_NO_EVENTS.shown.flags.writeable = False
+
+
+def _events(partition: Partition, allowed: Filter, valid_at: int, upto: int) -> _Events:
+    shown, everything, since, until = [], True, 0, int(FOREVER)
+    base = {} if partition.base is None else partition.base.sections
+    for documents in (base, partition.recent):  # millions of events: neither sorted nor joined
+        if not documents:
+            continue
+        begin, end = documents["doc_valid_from"], documents["doc_valid_to"]
+        standing = documents["doc_standing"] != 0
+        may = allowed.allowed[documents["doc_label"]] != 0
+        mask = standing & may & (begin <= valid_at) & (valid_at < end)
+        everything = everything and bool(np.array_equal(mask, standing))
+        for times in (begin, end):
+            since, until = _around(times, standing, valid_at, since, until)
+        shown.append(mask)
+    mask = np.concatenate(shown)
     ended = partition.closures
     effective = (ended.seq <= upto) & (ended.valid_to <= valid_at)  # pruned is -1: always
-    shown[ended.closed_seq[effective]] = False
     # The generation has dropped pruned claims already, so a document that it does not hold standing is no matter.
-    times = np.concatenate([begin[standing], end[standing], ended.valid_to])
-    mask = shown.astype(np.uint8)
-    mask.flags.writeable = False
-    return mask, standing, np.unique(times[(times > 0) & (times < FOREVER)])
+    hidden = ended.closed_seq[effective]
+    everything = everything and upto + 1 >= len(mask) and not bool(np.any(mask[hidden]))
+    mask[upto + 1 :] = False
+    mask[hidden] = False
+    since, until = _around(ended.valid_to, ended.valid_to > 0, valid_at, since, until)
+    bytes_ = mask.view(np.uint8)
+    bytes_.flags.writeable = False
+    return _Events(bytes_, everything, since, until)
+
+
+def _around(times: NDArray[Any], count: NDArray[Any], moment: int, since: int, until: int) -> tuple[int, int]:
+    """Narrow the moments between which nothing begins or ends to those of ``times``."""
+    past = int(np.max(times, where=count & (times <= moment), initial=since))
+    future = int(np.min(times, where=count & (times > moment), initial=until))
+    return past, future

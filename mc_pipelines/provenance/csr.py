@@ -180,20 +180,24 @@ def index_keys(keys_high: Array) -> dict[str, Array]:
 
 
 @compiled
-def candidates(high: Array, bucket: Array, check: Array) -> tuple[Array, Array]:
-    """Return for each key the first place in ``by_key`` that fits it (-1: none), and how many fit."""
+def candidates(high: Array, bucket: Array, check: Array, by_key: Array) -> tuple[Array, Array]:
+    """Return rows of keys and the nodes that may be theirs; which one is, only the whole key tells."""
     bits = 0
     while (1 << bits) + 1 < len(bucket):
         bits += 1
     shift = np.uint64(64 - bits)
-    first = np.full(len(high), -1, dtype=np.int64)
-    fitting = np.zeros(len(high), dtype=np.int32)
+    rows = np.empty(2 * len(high) + 16, dtype=np.int64)
+    nodes = np.empty(len(rows), dtype=np.int64)
+    count = 0
     for row in range(len(high)):
         slot = np.int64(high[row] >> shift)
         wanted = np.uint16(high[row] >> np.uint64(16) & np.uint64(0xFFFF))
         for place in range(bucket[slot], bucket[slot + 1]):
             if check[place] == wanted:
-                if fitting[row] == 0:
-                    first[row] = place
-                fitting[row] += 1
-    return first, fitting
+                if count == len(rows):
+                    rows = np.append(rows, np.empty(count, dtype=np.int64))
+                    nodes = np.append(nodes, np.empty(count, dtype=np.int64))
+                rows[count] = row
+                nodes[count] = by_key[place]
+                count += 1
+    return rows[:count].copy(), nodes[:count].copy()

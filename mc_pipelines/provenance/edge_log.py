@@ -2,12 +2,14 @@
 
 A batch is one transaction. It locks the tenant's head, so that documents commit in the order of their seq;
 rows travel by binary COPY into temporary tables (COPY into a table under row-level security is refused by
-PostgreSQL, rightly) and from there by one INSERT each, past the policies.
+PostgreSQL, rightly) and from there by one INSERT a table, past the policies. Rows are made before the lock is
+taken, and :func:`ingest_stream` makes those of the next batch while the server writes this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -45,12 +47,23 @@ _CLAIM_ROW = np.dtype(
         ("type", ">i2"),
     ]
 )
+CHANNEL = "mc_provenance"
+"""PostgreSQL notifies it, at commit, of each tenant whose log or generation has news; the payload is the tenant."""
+
 _STAGING = """
 create temporary table if not exists staged_nodes
     (seq bigint, node uuid, id text, kind smallint, stub boolean, label text, attributes jsonb) on commit delete rows;
 create temporary table if not exists staged_claims
-    (seq bigint, ordinal integer, source uuid, target uuid, type smallint) on commit delete rows
+    (seq bigint, ordinal integer, source uuid, target uuid, type smallint) on commit delete rows;
+create temporary table if not exists staged_documents
+    (seq bigint, digest text, name text, format text, valid_from timestamptz, valid_to timestamptz, series text,
+     version bigint, label smallint, prunable boolean, verification text, remarks text, nodes integer, edges integer)
+    on commit delete rows
 """
+_STAGED_TYPES = (
+    *("int8", "text", "text", "text", "timestamptz", "timestamptz", "text"),
+    *("int8", "int2", "bool", "text", "text", "int4", "int4"),
+)
 _INSERT_NODES = """
 insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes)
 select :tenant, node, id, kind, stub, seq, label, attributes from (
@@ -65,12 +78,13 @@ _INSERT_CLAIMS = """
 insert into provenance_claims (recorded_on, tenant, seq, ordinal, source, target, type)
 select :day, :tenant, seq, ordinal, source, target, type from staged_claims
 """
-_INSERT_DOCUMENT = text("""
+_INSERT_DOCUMENTS = text("""
 insert into provenance_documents (tenant, seq, digest, name, format, recorded_at, valid_from, valid_to, series,
     version, label, prunable, verification, remarks, nodes, edges)
-values (:tenant, :seq, :digest, :name, :format, :recorded_at, :valid_from, :valid_to, :series,
-    :version, :label, :prunable, cast(:verification as jsonb), cast(:remarks as jsonb), :nodes, :edges)
+select :tenant, seq, digest, name, format, :recorded_at, valid_from, valid_to, series,
+    version, label, prunable, cast(verification as jsonb), cast(remarks as jsonb), nodes, edges from staged_documents
 """)
+_NOTIFY = text(f"select pg_notify('{CHANNEL}', :tenant)")
 _KNOWN = text(
     "select digest, seq, nodes, edges from provenance_documents where tenant = :tenant and digest = any(:all)"
 )
@@ -124,27 +138,61 @@ def ingest_many(
     database: Database, tenant: TenantId, batch: Sequence[Claims], *, clock: Clock, operator: bool = False
 ) -> list[IngestResult]:
     """Record a batch of documents in one transaction; see :func:`ingest_claims`."""
+    return _record(database, tenant, _prepare(tenant, batch, operator=operator), clock)
+
+
+def ingest_stream(
+    database: Database, tenant: TenantId, batches: Iterable[Sequence[Claims]], *, clock: Clock, operator: bool = False
+) -> Iterator[list[IngestResult]]:
+    """Record batches in their order, one transaction each, making the rows of one while another is written.
+
+    What was yielded is committed; a batch that is refused ends the stream after the ones before it. See
+    :func:`ingest_claims` for arguments and errors.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="ingest") as writer:
+        pending: Future[list[IngestResult]] | None = None
+        for batch in batches:
+            prepared = _prepare(tenant, batch, operator=operator)
+            if pending is not None:
+                yield pending.result()
+            pending = writer.submit(_record, database, tenant, prepared, clock)
+        if pending is not None:
+            yield pending.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A checked batch: its documents as they came, and the rows of those that claim anything, first ones first."""
+
+    claims: Sequence[Claims]
+    rows: dict[Digest, _Rows]
+
+
+def _prepare(tenant: TenantId, batch: Sequence[Claims], *, operator: bool) -> _Batch:
     if tenant == PUBLIC and not operator:
         raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
     for claims in batch:
         validate(claims)
-    accepted = {claims.document: claims for claims in reversed(batch) if claims.refused is None}
-    if not accepted:
-        return [_refusal(claims) for claims in batch]
+    rows: dict[Digest, _Rows] = {}
+    for claims in batch:
+        if claims.refused is None and claims.document not in rows:
+            rows[claims.document] = _Rows.of(claims)
+    return _Batch(batch, rows)
+
+
+def _record(database: Database, tenant: TenantId, batch: _Batch, clock: Clock) -> list[IngestResult]:
+    if not batch.rows:
+        return [_refusal(claims) for claims in batch.claims]
     with database.begin(tenant=tenant) as connection:
         head = lock_head(connection, tenant)
-        known = _known(connection, tenant, accepted)
-        fresh = [
-            claims
-            for claims in dict.fromkeys(claims.document for claims in batch)
-            if claims in accepted and claims not in known
-        ]
-        rows = [_Rows.of(accepted[document], head + 1 + position) for position, document in enumerate(fresh)]
-        if rows:
-            _write(connection, tenant, rows, clock.now())
-            move_head(connection, tenant, head + len(rows))
-    written = {row.claims.document: row for row in rows}
-    return _answers(batch, written, known)
+        known = _known(connection, tenant, batch.rows)
+        fresh = [row for document, row in batch.rows.items() if document not in known]
+        seqs = {row.claims.document: head + 1 + place for place, row in enumerate(fresh)}
+        if fresh:
+            _write(connection, tenant, fresh, head + 1, clock.now())
+            move_head(connection, tenant, head + len(fresh))
+            connection.execute(_NOTIFY, {"tenant": tenant})
+    return _answers(batch, seqs, known)
 
 
 def lock_head(connection: Connection, tenant: TenantId) -> int:
@@ -182,17 +230,17 @@ def known_tenants(connection: Connection) -> list[TenantId]:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """A document's claims, deduplicated and in the form in which they travel."""
+    """A document's claims, deduplicated and in the form in which they travel, but for the seq."""
 
     claims: Claims
-    seq: int
-    nodes: list[Node]
+    described: dict[str, Node]
+    keys: list[bytes]
     rows: bytes
     edges: int
     only_uses: bool
 
     @classmethod
-    def of(cls, claims: Claims, seq: int) -> _Rows:
+    def of(cls, claims: Claims) -> _Rows:
         described: dict[str, Node] = {}
         for node in claims.nodes:
             first = described.get(node.id)
@@ -205,19 +253,19 @@ class _Rows:
         )
         ends = {end for source, target, _ in edges for end in (source, target)}
         alone = [(place, place, TYPE_MENTIONS) for place in range(len(described)) if place not in ends]
-        rows = _claim_rows(seq, b"".join(map(node_key, described)), [*edges, *alone])
+        keys = [node_key(identifier) for identifier in described]
+        rows = _claim_rows(b"".join(keys), [*edges, *alone])
         only_uses = all(code == TYPE_CODE[EdgeType.USES] for _, _, code in edges)
-        return cls(claims, seq, list(described.values()), rows, len(edges), only_uses)
+        return cls(claims, described, keys, rows, len(edges), only_uses)
 
 
-def _claim_rows(seq: int, keys: bytes, triples: list[tuple[int, int, int]]) -> bytes:
+def _claim_rows(keys: bytes, triples: list[tuple[int, int, int]]) -> bytes:
     ends = np.array(triples, dtype=np.int64).reshape(-1, 3)
     every_key = np.frombuffer(keys, dtype="V16")
     rows = np.empty(len(ends), dtype=_CLAIM_ROW)
     rows["fields"] = 5
     for name, width in (("seq", 8), ("ordinal", 4), ("source", 16), ("target", 16), ("type", 2)):
         rows[f"{name}_length"] = width
-    rows["seq"] = seq
     rows["ordinal"] = np.arange(len(ends))
     rows["source"] = every_key[ends[:, 0]]
     rows["target"] = every_key[ends[:, 1]]
@@ -229,46 +277,70 @@ def _field(value: bytes | None) -> bytes:
     return b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") + value
 
 
-def _node_rows(nodes: Iterable[Node], seq: int) -> bytes:
-    head = b"\0\7" + _field(seq.to_bytes(8, "big"))
-    parts = []
-    for node in nodes:
-        label = None if node.label is None else node.label.replace("\0", "").encode(errors="replace")[:4000]
+def _node_rows(rows: Sequence[_Rows], first_seq: int) -> Iterator[bytes]:
+    """Yield the node rows of a batch: of each node its first description, or else its first mention."""
+    chosen: dict[bytes, tuple[int, Node]] = {}
+    for place, row in enumerate(rows):
+        for key, node in zip(row.keys, row.described.values(), strict=True):
+            known = chosen.get(key)
+            if known is None or (known[1].stub and not node.stub):
+                chosen[key] = (place, node)
+    for key, (place, node) in chosen.items():
         attributes = None if node.attributes is None else b"\1" + orjson.dumps(node.attributes)
-        parts.append(
-            b"%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b"
-            % (
-                head,
-                node_key(node.id),
-                _field(node.id.encode()),
-                KIND_CODE[node.kind],
-                node.stub,
-                _field(label and label.decode(errors="ignore").encode()),
-                _field(attributes),
-            )
+        yield b"\0\7\0\0\0\x08%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b" % (
+            (first_seq + place).to_bytes(8, "big"),
+            key,
+            _field(node.id.encode()),
+            KIND_CODE[node.kind],
+            node.stub,
+            _field(None if node.label is None else _storable(node.label)),
+            _field(attributes),
         )
-    return b"".join(parts)
 
 
-def _write(connection: Connection, tenant: TenantId, rows: list[_Rows], now: datetime) -> None:
+def _storable(label: str) -> bytes:
+    """Return a label as PostgreSQL can keep it: no NUL, whole characters, at most 4,000 bytes."""
+    cut = label.replace("\0", "").encode(errors="replace")[:4000]
+    return cut.decode(errors="ignore").encode()
+
+
+def _write(connection: Connection, tenant: TenantId, rows: list[_Rows], first_seq: int, now: datetime) -> None:
     for statement in _STAGING.split(";"):
         connection.execute(text(statement))
-    _copy(connection, "staged_nodes", (_node_rows(row.nodes, row.seq) for row in rows))
-    _copy(connection, "staged_claims", (row.rows for row in rows))
+    _copy(connection, "staged_nodes", [b"".join(_node_rows(rows, first_seq))])
+    claims = np.frombuffer(bytearray().join(row.rows for row in rows), dtype=_CLAIM_ROW)
+    claims["seq"] = np.repeat(
+        np.arange(first_seq, first_seq + len(rows)), [len(row.rows) // _CLAIM_ROW.itemsize for row in rows]
+    )
+    _copy(connection, "staged_claims", [claims.tobytes()])
+    _copy_documents(connection, rows, first_seq, now)
     day: date = now.date()
     connection.execute(text("select mc_provenance_partition(:day)"), {"day": day})
     connection.execute(text(_INSERT_NODES), {"tenant": tenant})
     connection.execute(text(_INSERT_CLAIMS), {"tenant": tenant, "day": day})
-    connection.execute(_INSERT_DOCUMENT, [_document(tenant, row, now) for row in rows])
-    _write_aliases(connection, tenant, rows)
-    for row in rows:
-        closing.supersede(connection, tenant, row.claims, row.seq, now=now)
+    connection.execute(_INSERT_DOCUMENTS, {"tenant": tenant, "recorded_at": now})
+    _write_aliases(connection, tenant, rows, first_seq)
+    for place, row in enumerate(rows):
+        closing.supersede(connection, tenant, row.claims, first_seq + place, now=now)
 
 
-def _write_aliases(connection: Connection, tenant: TenantId, rows: list[_Rows]) -> None:
+def _copy_documents(connection: Connection, rows: list[_Rows], first_seq: int, now: datetime) -> None:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy("copy staged_documents from stdin (format binary)") as copy:
+        copy.set_types(_STAGED_TYPES)
+        for place, row in enumerate(rows):
+            copy.write_row(_document(row, first_seq + place, now))
+
+
+def _write_aliases(connection: Connection, tenant: TenantId, rows: list[_Rows], first_seq: int) -> None:
     pairs = [
-        {"tenant": tenant, "seq": row.seq, "first": node_key(alias.first).hex(), "second": node_key(alias.second).hex()}
-        for row in rows
+        {
+            "tenant": tenant,
+            "seq": first_seq + place,
+            "first": node_key(alias.first).hex(),
+            "second": node_key(alias.second).hex(),
+        }
+        for place, row in enumerate(rows)
         for alias in row.claims.aliases
     ]
     if pairs:
@@ -290,29 +362,27 @@ def _copy(connection: Connection, table: str, chunks: Iterable[bytes]) -> None:
         copy.write(_COPY_TRAILER)
 
 
-def _document(tenant: TenantId, row: _Rows, now: datetime) -> dict[str, Any]:
+def _document(row: _Rows, seq: int, now: datetime) -> tuple[Any, ...]:
     claims = row.claims
-    return {
-        "tenant": tenant,
-        "seq": row.seq,
-        "digest": claims.document,
-        "name": claims.name.replace("\0", ""),
-        "format": claims.format,
-        "recorded_at": now,
-        "valid_from": claims.valid_from or now,
-        "valid_to": claims.valid_to,
-        "series": claims.series,
-        "version": claims.version,
-        "label": pack_label(claims),
-        "prunable": claims.low_value and row.only_uses,
-        "verification": msgspec.json.encode(claims.verification).decode(),
-        "remarks": orjson.dumps(list(claims.remarks)).decode(),
-        "nodes": len(row.nodes),
-        "edges": row.edges,
-    }
+    return (
+        seq,
+        claims.document,
+        claims.name.replace("\0", ""),
+        claims.format,
+        claims.valid_from or now,
+        claims.valid_to,
+        claims.series,
+        claims.version,
+        pack_label(claims),
+        claims.low_value and row.only_uses,
+        msgspec.json.encode(claims.verification).decode(),
+        orjson.dumps(list(claims.remarks)).decode(),
+        len(row.described),
+        row.edges,
+    )
 
 
-def _known(connection: Connection, tenant: TenantId, accepted: dict[Digest, Claims]) -> dict[Digest, Any]:
+def _known(connection: Connection, tenant: TenantId, accepted: Iterable[Digest]) -> dict[Digest, Any]:
     found = connection.execute(_KNOWN, {"tenant": tenant, "all": list(accepted)})
     return {Digest(row.digest): row for row in found}
 
@@ -323,10 +393,10 @@ def _refusal(claims: Claims) -> IngestResult:
     )
 
 
-def _answers(batch: Sequence[Claims], written: dict[Digest, _Rows], known: dict[Digest, Any]) -> list[IngestResult]:
+def _answers(batch: _Batch, seqs: dict[Digest, int], known: dict[Digest, Any]) -> list[IngestResult]:
     answers: list[IngestResult] = []
     reported: set[Digest] = set()
-    for claims in batch:
+    for claims in batch.claims:
         verdict = claims.verification.status
         if claims.refused is not None:
             answers.append(_refusal(claims))
@@ -336,10 +406,10 @@ def _answers(batch: Sequence[Claims], written: dict[Digest, _Rows], known: dict[
                 IngestResult(claims.document, "known", None, old.seq, old.nodes, old.edges, verdict, claims.remarks)
             )
         else:
-            row = written[claims.document]
+            row, seq = batch.rows[claims.document], seqs[claims.document]
             status = "known" if claims.document in reported else "accepted"
             answers.append(
-                IngestResult(claims.document, status, None, row.seq, len(row.nodes), row.edges, verdict, claims.remarks)
+                IngestResult(claims.document, status, None, seq, len(row.described), row.edges, verdict, claims.remarks)
             )
         reported.add(claims.document)
     return answers

@@ -15,7 +15,7 @@ Sections (n nodes in order of first mention, m entries a direction, d events):
 - ``id_start`` (uint32, n+1), ``ids`` (uint8): encoded ids, see :mod:`mc_pipelines.provenance.id_codec`.
 - ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint16, n): nodes sorted by key, found by the key's
   first bits, told apart by the 16 bits after the first 32.
-- ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), nodes known after it.
+- ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), whether it stands.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from mc_pipelines.foundation.errors import VerificationError
 
 Array = NDArray[Any]
-LAYOUT = 1
+LAYOUT = 2
 _MAGIC = b"MCGRAPH1"
 _ALIGNMENT = 64
 MAXIMUM_NODES = 2**30 - 1

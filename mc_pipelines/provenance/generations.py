@@ -21,7 +21,7 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
-from mc_pipelines.provenance.edge_log import head_of, known_tenants
+from mc_pipelines.provenance.edge_log import CHANNEL, head_of, known_tenants
 from mc_pipelines.provenance.generation_file import LAYOUT, MAXIMUM_NODES, open_generation, write_generation
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.records import TYPE_MENTIONS
@@ -115,7 +115,7 @@ def assemble(
     count = len(high)
     if count > MAXIMUM_NODES:
         raise ConflictError(f"A generation holds at most {MAXIMUM_NODES} nodes", field="tenant", value=tenant)
-    columns = document_columns(documents, claims, numbers, pruned)
+    columns = document_columns(documents, pruned)
     edges = (claims.type != TYPE_MENTIONS) & columns.pop("standing")[claims.seq]
     place = csr.find_keys(nodes.high, nodes.low, table, high, low)
     lists = csr.build_lists(
@@ -145,19 +145,11 @@ def number_ends(claims: log_reader.Claims) -> tuple[NDArray[Any], NDArray[Any], 
     return keys_high[:count].copy(), keys_low[:count].copy(), table, numbers
 
 
-def document_columns(
-    documents: log_reader.Documents,
-    claims: log_reader.Claims,
-    numbers: NDArray[Any],
-    pruned: NDArray[Any],
-) -> dict[str, NDArray[Any]]:
+def document_columns(documents: log_reader.Documents, pruned: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return the columns by event; event 0 is none and never visible. ``standing`` says what was not pruned."""
     empty = np.zeros(1, dtype=np.int64) + log_reader.FOREVER
     standing = np.append([False], documents.exists)
     standing[pruned] = False
-    known = np.zeros(len(standing), dtype=np.int64)
-    first_mention = np.flatnonzero(np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0) // 2
-    known += np.bincount(claims.seq[first_mention], minlength=len(known))
     return {
         "standing": standing,
         "permanent": np.append([False], documents.permanent),
@@ -166,7 +158,6 @@ def document_columns(
         "doc_valid_to": np.append(empty, documents.valid_to),
         "doc_recorded": np.append([0], documents.recorded),
         "doc_standing": standing.astype(np.uint8),
-        "doc_nodes": np.cumsum(known).astype(np.uint32),
     }
 
 
@@ -231,6 +222,8 @@ def publish_generation(connection: Connection, built: Generation, *, clock: Cloc
         ),
         facts,
     )
+    if moved.rowcount:
+        connection.execute(text(f"select pg_notify('{CHANNEL}', :tenant)"), {"tenant": built.tenant})
     return bool(moved.rowcount)
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: PLR2004, SIM110 - byte values and lengths of the forms described below; loops that compile
+# ruff: noqa: PLR2004, PLR0917, SIM110 - byte values and lengths of the forms described below; loops that compile
 """Ids as bytes: a digest is 32 bytes, not 64 characters; and back, as JSON text.
 
 The first byte tells the form: 1 = ``sha256:`` and 32 bytes; 2 = ``gitoid:blob:sha256:`` and 32 bytes;
@@ -144,3 +144,72 @@ def encode_texts(
 
 SHA256_PREFIX = np.frombuffer(_PREFIX[SHA256], dtype=np.uint8)
 GITOID_PREFIX = np.frombuffer(_PREFIX[GITOID], dtype=np.uint8)
+HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+PREFIXES = np.frombuffer(_PREFIX[SHA256] + _PREFIX[GITOID], dtype=np.uint8)
+PREFIX_START = np.array([0, 0, len(_PREFIX[SHA256]), len(PREFIXES)], dtype=np.int64)
+"""Where the text before the 32 bytes of a form lies in :data:`PREFIXES`."""
+
+
+@compiled
+def _put_hex(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: int, digits: NDArray[Any]) -> int:
+    for place in range(begin, end):
+        out[at] = digits[ids[place] >> 4]
+        out[at + 1] = digits[ids[place] & 15]
+        at += 2
+    return at
+
+
+@compiled
+def _put_text(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: int, escape: bool) -> int:
+    for place in range(begin, end):
+        character = ids[place]
+        if escape and (character == 34 or character == 92):  # noqa: PLR1714 - a set does not compile
+            out[at] = 92
+            at += 1
+        out[at] = character
+        at += 1
+    return at
+
+
+@compiled
+def put_id(
+    out: NDArray[Any],
+    at: int,
+    ids: NDArray[Any],
+    begin: int,
+    end: int,
+    prefixes: NDArray[Any],
+    prefix_start: NDArray[Any],
+    digits: NDArray[Any],
+    escape: bool,
+) -> int:
+    """Write the text of an encoded id into ``out`` from ``at``; return where it ends.
+
+    Args:
+        out: room for the text.
+        at: where to begin.
+        ids: encoded ids.
+        begin: of this one.
+        end: of this one.
+        prefixes: :data:`PREFIXES`.
+        prefix_start: :data:`PREFIX_START`.
+        digits: :data:`HEX`.
+        escape: as inside a JSON string (ids hold no control characters).
+    """
+    form = ids[begin]
+    begin += 1
+    if form == 0:
+        return _put_text(out, at, ids, begin, end, escape)
+    if form == 3:
+        prefix = begin + 1 + ids[begin]
+        at = _put_text(out, at, ids, begin + 1, prefix, escape)
+        for part in range(16):
+            if part in (4, 6, 8, 10):
+                out[at] = 45
+                at += 1
+            at = _put_hex(out, at, ids, prefix + part, prefix + part + 1, digits)
+        return at
+    for place in range(prefix_start[form], prefix_start[form + 1]):
+        out[at] = prefixes[place]
+        at += 1
+    return _put_hex(out, at, ids, begin, end, digits)

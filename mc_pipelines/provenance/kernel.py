@@ -4,7 +4,8 @@
 
 Where the time goes is memory: a list is read where it lies in the mapped file, what was reached is kept in a
 hash table small enough for the second-level cache, and an entry's event is looked up only where a filter hides
-anything at all.
+anything at all. A node that no segment knows is read in one straight run; any other by merging the few sorted
+lists it has, newest first, so that a hub costs what is followed of it and a count of the rest.
 """
 
 from __future__ import annotations
@@ -15,61 +16,124 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.snapshot import Lists, Snapshot, position_of
-from mc_pipelines.provenance.walk import ALL_KINDS, Reached, Stop, Visible, Walk, walk_plainly
+from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
+from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of
+from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Reached, Stop, Visible, Walk, walk_plainly
 
 Array = NDArray[Any]
 _FREE = -1
 _NO_STOP, _STOP_NODES, _STOP_EDGES, _STOP_SCANNED = 0, 1, 2, 3
+_END = -1
+_SEGMENT_BITS = SHARED_BIT - 1
+_LISTS = MAXIMUM_SEGMENTS + 1
+_CURSOR, _FLOOR, _WHICH = 0, 1, 2
+"""Rows of a merge's state: the next place to read, the last one, and 1 for a list of a segment."""
 
 
 @compiled
-def _may_read(seq: int, own: Array, shared: Array) -> bool:
-    if seq >> 31:
-        return bool(shared[seq & 0x7FFFFFFF])
-    return bool(own[seq])
+def _open(side: Side, node: int, bits: int, state: Array) -> int:
+    """Set up a merge of a node's lists; return how many it has."""
+    count = 0
+    if node + 1 < len(side.start):
+        begin, end = np.int64(side.start[node]), np.int64(side.start[node + 1])
+        if end > begin:
+            state[_CURSOR, 0], state[_FLOOR, 0], state[_WHICH, 0] = end - 1, begin, 0
+            count = 1
+    segment = 0
+    while bits:
+        if bits & 1:
+            place = position_of(side.owners, side.bounds[segment], side.bounds[segment + 1], node)
+            if place >= 0:
+                state[_CURSOR, count] = np.int64(side.first[place + 1]) - 1
+                state[_FLOOR, count] = np.int64(side.first[place])
+                state[_WHICH, count] = 1
+                count += 1
+        bits >>= 1
+        segment += 1
+    return count
 
 
 @compiled
-def _passes(entry: int, types: int, kinds: int, kind: Array) -> bool:
-    if not types >> (entry & 3) & 1:
-        return False
-    return bool(kinds == ALL_KINDS or kinds >> (kind[entry >> 2] & 7) & 1)
+def _next(side: Side, count: int, state: Array, everything: bool, mask: Array) -> int:
+    """Return the next visible entry, each once, greatest first; _END after the last."""
+    while True:
+        best = np.int64(_END)
+        for place in range(count):
+            cursor = state[_CURSOR, place]
+            if cursor >= state[_FLOOR, place]:
+                entry = np.int64(side.more[cursor] if state[_WHICH, place] else side.entries[cursor])
+                best = max(best, entry)
+        if best == _END:
+            return best
+        shown = everything
+        for place in range(count):
+            cursor, floor = state[_CURSOR, place], state[_FLOOR, place]
+            if state[_WHICH, place]:
+                while cursor >= floor and side.more[cursor] == best:
+                    shown = shown or mask[side.more_seq[cursor]] != 0
+                    cursor -= 1
+            else:
+                while cursor >= floor and side.entries[cursor] == best:
+                    shown = shown or mask[side.seq[cursor]] != 0
+                    cursor -= 1
+            state[_CURSOR, place] = cursor
+        if shown:
+            return best
 
 
 @compiled
-def _from_generation(
-    node: int,
-    start: Array,
-    entries: Array,
-    seq: Array,
-    everything: bool,
-    own: Array,
-    shared: Array,
-    types: int,
-    kinds: int,
-    kind: Array,
-    out: Array,
-) -> tuple[int, int]:
-    """Put a node's newest visible entries into ``out``; return how many, and how many there are."""
-    degree = 0
-    kept = 0
-    begin = np.int64(start[node])
-    place = np.int64(start[node + 1]) - 1
-    taken = np.int64(-1)
-    limit = len(out)
-    while place >= begin:
-        entry = np.int64(entries[place])
-        if (
-            entry != taken
-            and (everything or _may_read(np.int64(seq[place]), own, shared))
-            and _passes(entry, types, kinds, kind)
-        ):
+def _first_not_below(entries: Array, begin: int, end: int, entry: int) -> int:
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) >> 1
+        if entries[middle] < entry:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _holds(side: Side, node: int, bits: int, entry: int, everything: bool, mask: Array) -> bool:
+    """Tell whether a visible entry of a node's own lists is ``entry``."""
+    if node + 1 < len(side.start):
+        end = np.int64(side.start[node + 1])
+        place = _first_not_below(side.entries, np.int64(side.start[node]), end, entry)
+        while place < end and side.entries[place] == entry:
+            if everything or mask[side.seq[place]]:
+                return True
+            place += 1
+    segment = 0
+    while bits:
+        if bits & 1:
+            owner = position_of(side.owners, side.bounds[segment], side.bounds[segment + 1], node)
+            if owner >= 0:
+                end = np.int64(side.first[owner + 1])
+                place = _first_not_below(side.more, np.int64(side.first[owner]), end, entry)
+                while place < end and side.more[place] == entry:
+                    if everything or mask[side.more_seq[place]]:
+                        return True
+                    place += 1
+        bits >>= 1
+        segment += 1
+    return False
+
+
+@compiled
+def _run(side: Side, node: int, out: Array) -> tuple[int, int]:
+    """Put the newest entries of a node into ``out``, where the generation has all and hides none."""
+    begin, end = np.int64(side.start[node]), np.int64(side.start[node + 1])
+    kept, limit, place, taken = 0, len(out), end - 1, np.int64(_END)
+    while place >= begin and kept < limit:
+        entry = np.int64(side.entries[place])
+        if entry != taken:
+            out[kept] = entry
+            kept += 1
             taken = entry
-            if kept < limit:
-                out[kept] = entry
-                kept += 1
-            degree += 1
+        place -= 1
+    degree = kept
+    while place >= begin:  # the rest is counted only
+        degree += side.entries[place] != side.entries[place + 1]
         place -= 1
     return kept, degree
 
@@ -77,63 +141,62 @@ def _from_generation(
 @compiled
 def _gather(
     node: int,
-    start: Array,
-    entries: Array,
-    seq: Array,
-    own_lists: Lists,
-    shared_lists: Lists,
+    up: bool,
+    own_nodes: int,
+    part: Part,
+    shared: Part,
+    common: Common,
     everything: bool,
-    own: Array,
-    shared: Array,
+    own_mask: Array,
+    shared_mask: Array,
     types: int,
     kinds: int,
-    kind: Array,
+    state: Array,
     out: Array,
 ) -> tuple[int, int]:
-    """The same for a node that an overlay knows: own entries of both sources merged, then the shared ones."""
-    here = position_of(own_lists.nodes, node)
-    there = position_of(shared_lists.nodes, node)
-    size = 0
-    if node + 1 < len(start):
-        size += np.int64(start[node + 1]) - np.int64(start[node])
-    if here >= 0:
-        size += np.int64(own_lists.start[here + 1]) - np.int64(own_lists.start[here])
-    found = np.empty(size, dtype=np.int64)
-    count = 0
-    if node + 1 < len(start):
-        for place in range(np.int64(start[node]), np.int64(start[node + 1])):
-            if everything or _may_read(np.int64(seq[place]), own, shared):
-                found[count] = entries[place]
-                count += 1
-    if here >= 0:
-        for place in range(np.int64(own_lists.start[here]), np.int64(own_lists.start[here + 1])):
-            if everything or _may_read(np.int64(own_lists.seq[place]), own, shared):
-                found[count] = own_lists.entries[place]
-                count += 1
-    found = found[:count]
-    found.sort()
+    """Put a node's newest visible entries into ``out``; return how many, and how many there are."""
     kept, degree, limit = 0, 0, len(out)
-    for place in range(count - 1, -1, -1):
-        entry = found[place]
-        if place + 1 < count and found[place + 1] == entry:
+    side = part.up if up else part.down
+    bits, there, mine = 0, np.int64(node) - own_nodes, node < own_nodes
+    if mine:
+        known = part.touched[node]
+        bits = np.int64(known & _SEGMENT_BITS)
+        there = np.int64(-1)
+        if known & SHARED_BIT:
+            there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
+        elif bits == 0 and everything and types == ALL_TYPES and kinds == ALL_KINDS and node + 1 < len(side.start):
+            return _run(side, node, out)
+        lists = _open(side, node, bits, state)
+        while True:
+            entry = _next(side, lists, state, everything, own_mask)
+            if entry == _END:
+                break
+            if types >> (entry & 3) & 1 and (kinds == ALL_KINDS or kinds >> (np.int64(part.kind[entry >> 2]) & 7) & 1):
+                if kept < limit:
+                    out[kept] = entry
+                    kept += 1
+                degree += 1
+    if there < 0:
+        return kept, degree
+    theirs = shared.up if up else shared.down
+    lists = _open(theirs, there, np.int64(shared.touched[there]), state)
+    while True:
+        entry = _next(theirs, lists, state, everything, shared_mask)
+        if entry == _END:
+            break
+        if not types >> (entry & 3) & 1:
             continue
-        if _passes(entry, types, kinds, kind):
-            if kept < limit:
-                out[kept] = entry
-                kept += 1
-            degree += 1
-    if there >= 0:
-        taken = np.int64(-1)
-        first = np.int64(shared_lists.start[there])
-        for place in range(np.int64(shared_lists.start[there + 1]) - 1, first - 1, -1):
-            entry = np.int64(shared_lists.entries[place])
-            if entry == taken or not _passes(entry, types, kinds, kind):
+        other = entry >> 2
+        here = np.int64(common.to_own[other])
+        if here >= 0:
+            kind = np.int64(part.kind[here])
+            entry = here << 2 | entry & 3
+            if mine and _holds(side, node, bits, entry, everything, own_mask):
                 continue
-            if not (everything or _may_read(np.int64(shared_lists.seq[place]), own, shared)):
-                continue
-            if position_of(found, entry) >= 0:
-                continue
-            taken = entry
+        else:
+            kind = np.int64(shared.kind[other])
+            entry = (own_nodes + other) << 2 | entry & 3
+        if kinds >> (kind & 7) & 1:
             if kept < limit:
                 out[kept] = entry
                 kept += 1
@@ -157,21 +220,13 @@ def _walk(
     depth: int,
     passes: int,
     undirected: bool,
-    up_start: Array,
-    up_entries: Array,
-    up_seq: Array,
-    up_own: Lists,
-    up_shared: Lists,
-    down_start: Array,
-    down_entries: Array,
-    down_seq: Array,
-    down_own: Lists,
-    down_shared: Lists,
-    touched: Array,
-    kind: Array,
+    own_nodes: int,
+    part: Part,
+    shared: Part,
+    common: Common,
     everything: bool,
-    own: Array,
-    shared: Array,
+    own_mask: Array,
+    shared_mask: Array,
     types: int,
     kinds: int,
     maximum_nodes: int,
@@ -185,6 +240,7 @@ def _walk(
     edges: Array,
     pruned: Array,
     marks: Array,
+    state: Array,
     buffer: Array,
 ) -> tuple[int, int, int, int, bool, int]:
     table[_slot_of(first, table, order)] = 0
@@ -208,20 +264,21 @@ def _walk(
                 for way in range(2):
                     if stop != _NO_STOP or not (undirected or way == each):
                         continue
-                    if way == 0:
-                        start, entries, seq, mine, theirs = up_start, up_entries, up_seq, up_own, up_shared
-                    else:
-                        start, entries, seq, mine, theirs = down_start, down_entries, down_seq, down_own, down_shared
-                    if touched[node]:
-                        kept, degree = _gather(
-                            node, start, entries, seq, mine, theirs, everything, own, shared, types, kinds, kind, buffer
-                        )
-                    elif node + 1 < len(start):
-                        kept, degree = _from_generation(
-                            node, start, entries, seq, everything, own, shared, types, kinds, kind, buffer
-                        )
-                    else:
-                        kept, degree = 0, 0
+                    kept, degree = _gather(
+                        node,
+                        way == 0,
+                        own_nodes,
+                        part,
+                        shared,
+                        common,
+                        everything,
+                        own_mask,
+                        shared_mask,
+                        types,
+                        kinds,
+                        state,
+                        buffer,
+                    )
                     if degree > kept:
                         pruned[cut, 0], pruned[cut, 1], pruned[cut, 2], pruned[cut, 3] = place, way + 1, degree, kept
                         cut += 1
@@ -274,24 +331,15 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
     edges = np.empty((edge_room, 3), dtype=np.int32)
     pruned = np.empty((2 * room + 2, 4), dtype=np.int64)
     marks = np.empty((2, 3), dtype=np.int64)
-    up, down = snapshot.up, snapshot.down
     nodes, found, cut, stop, repeats, level = _walk(
         walk.start,
         walk.depth,
         1 if walk.undirected else walk.directions,
         walk.undirected,
-        up.start,
-        up.entries,
-        up.seq,
-        up.own,
-        up.shared,
-        down.start,
-        down.entries,
-        down.seq,
-        down.own,
-        down.shared,
-        snapshot.touched,
-        snapshot.kind,
+        snapshot.own.nodes,
+        snapshot.part,
+        snapshot.shared_part,
+        snapshot.common,
         visible.everything,
         visible.own,
         visible.shared,
@@ -308,11 +356,12 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         edges,
         pruned,
         marks,
+        np.empty((3, _LISTS), dtype=np.int64),
         np.empty(walk.fan_out, dtype=np.int64),
     )
     lower, upper, code = edges[:found].T
     if repeats:
-        lower, upper, code = _first_of_each(lower, upper, code)
+        lower, upper, code = edges[: _first_of_each(edges, found)].T
     return Reached(
         order[:nodes],
         levels[:nodes],
@@ -335,8 +384,25 @@ def _left(queue: Array, marks: Array, walk: Walk, *, stop: int, level: int) -> A
     )
 
 
-def _first_of_each(lower: Array, upper: Array, code: Array) -> tuple[Array, Array, Array]:
-    """Drop repetitions of an edge, keeping the first and the order."""
-    packed = lower.astype(np.int64) << 34 | upper.astype(np.int64) << 2 | code
-    keep = np.sort(np.unique(packed, return_index=True)[1])
-    return lower[keep], upper[keep], code[keep]
+@compiled
+def _first_of_each(edges: Array, count: int) -> int:
+    """Drop repetitions of an edge in place, keeping the first and the order; return how many stay."""
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    table = np.full(size, _FREE, dtype=np.int32)
+    kept = 0
+    for row in range(count):
+        lower, upper, code = edges[row, 0], edges[row, 1], edges[row, 2]
+        slot = ((np.int64(lower) << 22 ^ np.int64(upper) << 2 ^ code) * 0x9E3779B1 >> 12) & (size - 1)
+        while True:
+            known = table[slot]
+            if known == _FREE:
+                table[slot] = kept
+                edges[kept, 0], edges[kept, 1], edges[kept, 2] = lower, upper, code
+                kept += 1
+                break
+            if edges[known, 0] == lower and edges[known, 1] == upper and edges[known, 2] == code:
+                break
+            slot = (slot + 1) & (size - 1)
+    return kept

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
+from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.compiling import compiled
 
@@ -60,6 +61,18 @@ class Nodes:
     begin: Array
     length: Array
     text: Array
+
+    def joined(self, other: Nodes) -> Nodes:
+        """Return these rows and then those of ``other``."""
+        return Nodes(
+            np.append(self.high, other.high),
+            np.append(self.low, other.low),
+            np.append(self.kind, other.kind),
+            np.append(self.stub, other.stub),
+            np.append(self.begin, other.begin + len(self.text)),
+            np.append(self.length, other.length),
+            np.append(self.text, other.text),
+        )
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,29 @@ def read_nodes(connection: Connection, tenant: TenantId, *, after: int) -> Nodes
         ),
         dtype=np.uint8,
     )
-    high, low, kind, stub, begin, length = _parse_nodes(raw)
-    return Nodes(high, low, kind, stub, begin, length, raw)
+    return Nodes(*_parse_nodes(raw), raw)
+
+
+def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low: Array) -> Nodes:
+    """Read the nodes of these keys, in the order of the keys.
+
+    Raises:
+        ConflictError: the log has no node of one of them.
+    """
+    keys = np.stack([high, low], axis=1).astype(">u8")
+    raw = np.frombuffer(
+        _copy_out(
+            connection,
+            "select uuid_send(n.node), n.kind, n.stub, n.id from unnest(%s::uuid[]) with ordinality as wanted(node, at)"
+            " join provenance_nodes as n on n.node = wanted.node and n.tenant = %s order by wanted.at",
+            ([each.tobytes().hex() for each in keys], tenant),
+        ),
+        dtype=np.uint8,
+    )
+    found = Nodes(*_parse_nodes(raw), raw)
+    if len(found.high) != len(high):
+        raise ConflictError("The log names nodes that it does not describe", field="tenant", value=tenant)
+    return found
 
 
 def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Documents:

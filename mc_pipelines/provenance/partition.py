@@ -1,13 +1,15 @@
 """One tenant's part of the graph as a reader holds it: a generation, and what the log has added since.
 
 A partition is immutable; :func:`advance` returns the next one. What is newer than the generation is read from the
-log straight into memory, so a document is visible to every process as soon as it is committed, without a file
-being written; the next generation takes it in.
+log straight into segments in memory (:mod:`mc_pipelines.provenance.segment`), so a document is visible to every
+process as soon as it is committed, without a file being written; the next generation takes it in.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,100 +17,109 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance import csr, log_reader
+from mc_pipelines.provenance import csr, id_codec, log_reader
 from mc_pipelines.provenance.edge_log import head_of
-from mc_pipelines.provenance.generation_file import GenerationFile, open_generation
-from mc_pipelines.provenance.generations import current_generation
-from mc_pipelines.provenance.id_codec import decode_id, encode_id
+from mc_pipelines.provenance.generation_file import MAXIMUM_NODES, GenerationFile, open_generation
+from mc_pipelines.provenance.generations import current_generation, number_ends
 from mc_pipelines.provenance.identity import node_key
+from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.log_reader import Closures
 from mc_pipelines.provenance.records import TYPE_MENTIONS
+from mc_pipelines.provenance.segment import Segment, add_segment, sorted_lists
 
 Array = NDArray[Any]
-_DOCUMENT_COLUMNS = ("doc_label", "doc_valid_from", "doc_valid_to", "doc_recorded", "doc_standing", "doc_nodes")
-
-
-@dataclass(frozen=True)
-class Added:
-    """What the log holds beyond the generation.
-
-    Attributes:
-        lower: number of each edge's lower end: from it, the edge leads to an ancestor.
-        upper: number of its other end.
-        type: its type code.
-        seq: the event that claimed it.
-        keys: the keys of new nodes, in order of number.
-        ids: their encoded ids.
-        kinds: their kinds, plus 8 for a stub.
-        changed: kinds of older nodes that were described since.
-        numbers: number of each new node by key.
-    """
-
-    lower: Array
-    upper: Array
-    type: Array
-    seq: Array
-    keys: list[bytes] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
-    changed: dict[int, int] = field(default_factory=dict)
-    numbers: dict[bytes, int] = field(default_factory=dict)
+DOCUMENT_COLUMNS = ("doc_label", "doc_valid_from", "doc_valid_to", "doc_recorded", "doc_standing")
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One tenant's part of the graph, as it stood after event ``seq``."""
+    """One tenant's part of the graph, as it stood after event ``seq``.
+
+    Attributes:
+        tenant: whose.
+        generation: digest of the generation, empty before the first.
+        base: that generation's file.
+        seq: the last event inside.
+        segments: what came after the generation, oldest and largest first.
+        recent: columns of the documents after the generation.
+        closures: what ended documents.
+    """
 
     tenant: TenantId
     generation: str
     base: GenerationFile | None
     seq: int
-    added: Added
-    documents: dict[str, Array]
+    segments: tuple[Segment, ...]
+    recent: dict[str, Array]
     closures: Closures
 
-    @property
+    @cached_property
     def base_nodes(self) -> int:
         """Nodes of the generation."""
         return 0 if self.base is None else len(self.base["kind"])
 
-    @property
+    @cached_property
     def nodes(self) -> int:
         """All nodes."""
-        return self.base_nodes + len(self.added.keys)
+        last = self.segments[-1] if self.segments else None
+        return self.base_nodes if last is None else last.first_node + len(last.high)
+
+    @cached_property
+    def documents(self) -> dict[str, Array]:
+        """Columns of all documents by event, the generation's and the recent ones together."""
+        if self.base is None:
+            return self.recent
+        return {name: np.append(self.base[name], self.recent[name]) for name in DOCUMENT_COLUMNS}
 
     def encoded_id(self, number: int) -> bytes:
         """Return the encoded id of a node."""
-        if number >= self.base_nodes:
-            return self.added.ids[number - self.base_nodes]
-        assert self.base is not None  # noqa: S101 - a number below base_nodes comes from a base
-        start = self.base["id_start"]
-        return self.base["ids"][start[number] : start[number + 1]].tobytes()
+        if number < self.base_nodes:
+            assert self.base is not None  # noqa: S101 - a number below base_nodes comes from a base
+            start = self.base["id_start"]
+            return bytes(self.base["ids"][start[number] : start[number + 1]])
+        holder = next(each for each in reversed(self.segments) if each.first_node <= number)
+        place = number - holder.first_node
+        return bytes(holder.ids[holder.id_start[place] : holder.id_start[place + 1]])
 
     def find(self, node: str) -> int:
         """Return the number of a node by its id, -1 where it has none."""
-        key = node_key(node)
-        found = self.added.numbers.get(key)
-        if found is not None:
-            return found
-        return int(self.find_keys(np.frombuffer(key, dtype=">u8").astype(np.uint64).reshape(1, 2))[0])
+        key = np.frombuffer(node_key(node), dtype=">u8").astype(np.uint64)
+        return int(self.find_keys(key[:1], key[1:])[0])
 
-    def find_keys(self, keys: Array) -> Array:
-        """Return the number in the generation of each key (rows of two uint64), -1 where it is not there."""
-        numbers = np.full(len(keys), -1, dtype=np.int64)
-        if self.base is None or not len(keys) or not self.base_nodes:
+    def find_keys(self, high: Array, low: Array) -> Array:
+        """Return the number of each key (its halves), -1 where it has none."""
+        numbers = self._find_in_generation(high, low)
+        for segment in self.segments:
+            numbers = np.maximum(numbers, segment.find_keys(high, low))
+        return numbers
+
+    def keys_after(self, number: int) -> tuple[Array, Array]:
+        """Return the keys (halves) of the nodes from ``number`` on; of the generation only where its file keeps them.
+
+        Raises:
+            KeyError: the file of a tenant's own generation keeps no keys.
+        """
+        high, low = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.uint64)]
+        if number < self.base_nodes and self.base is not None:
+            high.append(self.base["key_high"][number:])
+            low.append(self.base["key_low"][number:])
+        for segment in self.segments:
+            skip = max(0, number - segment.first_node)
+            high.append(segment.high[skip:])
+            low.append(segment.low[skip:])
+        return np.concatenate(high), np.concatenate(low)
+
+    def _find_in_generation(self, high: Array, low: Array) -> Array:
+        numbers = np.full(len(high), -1, dtype=np.int64)
+        if self.base is None or not len(high) or not self.base_nodes:
             return numbers
-        place, fitting = csr.candidates(np.ascontiguousarray(keys[:, 0]), self.base["bucket"], self.base["check"])
-        by_key = self.base["by_key"]
-        wanted = keys.astype(">u8")
-        for row in np.flatnonzero(fitting):
-            key, at = wanted[row].tobytes(), int(place[row])
-            last = min(at + 64, len(by_key))  # equal check bits within a bucket lie close together
-            for candidate in by_key[at:last]:
-                if node_key(decode_id(self.encoded_id(int(candidate)))) == key:
-                    numbers[row] = candidate
-                    break
+        high, low = np.ascontiguousarray(high), np.ascontiguousarray(low)
+        rows, found = csr.candidates(high, self.base["bucket"], self.base["check"], self.base["by_key"])
+        keys = keys_of(self.base["ids"], self.base["id_start"], found)
+        right = (keys[:, 0] == high[rows]) & (keys[:, 1] == low[rows])
+        numbers[rows[right]] = found[right]
         return numbers
 
 
@@ -122,22 +133,16 @@ def open_partition(connection: Connection, folder: Path, tenant: TenantId) -> Pa
 def unread(tenant: TenantId, generation: str, base: GenerationFile | None) -> Partition:
     """Return a partition as its generation left it, with nothing read from the log since."""
     none = np.empty(0, dtype=np.int64)
-    if base is None:
-        start = np.array([log_reader.FOREVER], dtype=np.int64)
-        documents: dict[str, Array] = {
-            "doc_label": np.zeros(1, dtype=np.uint16),
-            "doc_valid_from": start,
-            "doc_valid_to": start,
-            "doc_recorded": np.zeros(1, dtype=np.int64),
-            "doc_standing": np.zeros(1, dtype=np.uint8),
-            "doc_nodes": np.zeros(1, dtype=np.uint32),
-        }
-    else:
-        documents = {name: base[name] for name in _DOCUMENT_COLUMNS}
+    rows = 0 if base is not None else 1  # event 0 is none; a generation has it
+    recent: dict[str, Array] = {
+        "doc_label": np.zeros(rows, dtype=np.uint16),
+        "doc_valid_from": np.full(rows, log_reader.FOREVER, dtype=np.int64),
+        "doc_valid_to": np.full(rows, log_reader.FOREVER, dtype=np.int64),
+        "doc_recorded": np.zeros(rows, dtype=np.int64),
+        "doc_standing": np.zeros(rows, dtype=np.uint8),
+    }
     seq = 0 if base is None else int(base.facts["seq"])
-    return Partition(
-        tenant, generation, base, seq, Added(none, none, none, none), documents, Closures(none, none, none)
-    )
+    return Partition(tenant, generation, base, seq, (), recent, Closures(none, none, none))
 
 
 def advance(connection: Connection, partition: Partition) -> Partition:
@@ -147,7 +152,7 @@ def advance(connection: Connection, partition: Partition) -> Partition:
     closures = log_reader.read_closures(connection, tenant, upto=upto)
     if upto == after:
         return Partition(
-            tenant, partition.generation, partition.base, after, partition.added, partition.documents, closures
+            tenant, partition.generation, partition.base, after, partition.segments, partition.recent, closures
         )
     return extend(
         partition,
@@ -155,7 +160,12 @@ def advance(connection: Connection, partition: Partition) -> Partition:
         log_reader.read_claims(connection, tenant, after=after, upto=upto),
         log_reader.read_nodes(connection, tenant, after=after),
         closures,
+        lambda high, low: log_reader.read_nodes_by_key(connection, tenant, high, low),
     )
+
+
+def _no_more(high: Array, _low: Array) -> log_reader.Nodes:
+    raise ConflictError("The log names nodes that it does not describe", field="nodes", value=len(high))
 
 
 def extend(
@@ -164,91 +174,90 @@ def extend(
     claims: log_reader.Claims,
     nodes: log_reader.Nodes,
     closures: Closures,
+    more: Callable[[Array, Array], log_reader.Nodes] = _no_more,
 ) -> Partition:
-    """Return the partition with the log's next rows taken in."""
-    upto = documents.last
-    added, known = _add(partition, claims, nodes, upto)
+    """Return the partition with the log's next rows taken in.
+
+    Args:
+        partition: as it was.
+        documents: the next documents.
+        claims: their claims.
+        nodes: what they created or described first.
+        closures: everything that ended documents.
+        more: reads nodes by key: those that were known before, but of which nothing stands in the generation.
+    """
     columns = {
         "doc_label": documents.label,
         "doc_valid_from": documents.valid_from,
         "doc_valid_to": documents.valid_to,
         "doc_recorded": documents.recorded,
         "doc_standing": documents.exists.astype(np.uint8),
-        "doc_nodes": known,
     }
-    joined = {name: np.append(partition.documents[name], columns[name]) for name in _DOCUMENT_COLUMNS}
-    return Partition(partition.tenant, partition.generation, partition.base, upto, added, joined, closures)
+    recent = {name: np.append(partition.recent[name], columns[name]) for name in DOCUMENT_COLUMNS}
+    segments = partition.segments
+    if len(claims.seq):
+        segments = add_segment(segments, _segment(partition, claims, nodes, more))
+    return Partition(partition.tenant, partition.generation, partition.base, documents.last, segments, recent, closures)
 
 
-def _add(partition: Partition, claims: log_reader.Claims, nodes: log_reader.Nodes, upto: int) -> tuple[Added, Array]:
-    rows = len(claims.seq)
-    high, low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
-    high[0::2], high[1::2] = claims.source_high, claims.target_high
-    low[0::2], low[1::2] = claims.source_low, claims.target_low
-    table = np.full(1 << max(4, (2 * rows).bit_length()), -1, dtype=np.int32)
-    keys_high, keys_low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
-    local = csr.number_keys(high, low, table, keys_high, keys_low, 0)
-    count = int(local.max()) + 1 if rows else 0
-    pairs = np.stack([keys_high[:count], keys_low[:count]], axis=1)
-    numbers = partition.find_keys(pairs)
-    old = partition.added
-    keys, taken = list(old.keys), dict(old.numbers)
-    wire = pairs.astype(">u8")
-    first_row = np.flatnonzero(np.diff(np.maximum.accumulate(local), prepend=-1) > 0) // 2
-    fresh_by_event = np.zeros(upto - partition.seq, dtype=np.int64)
-    for place in np.flatnonzero(numbers < 0):
-        key = wire[place].tobytes()
-        number = taken.get(key)
-        if number is None:
-            number = taken[key] = partition.base_nodes + len(keys)
-            keys.append(key)
-            fresh_by_event[claims.seq[first_row[place]] - partition.seq - 1] += 1
-        numbers[place] = number
-    ids, kinds, changed = _describe(partition, nodes, taken, len(keys))
-    ends = numbers[local]
+def _segment(
+    partition: Partition,
+    claims: log_reader.Claims,
+    nodes: log_reader.Nodes,
+    more: Callable[[Array, Array], log_reader.Nodes],
+) -> Segment:
+    high, low, table, local = number_ends(claims)
+    numbers = partition.find_keys(high, low)
+    fresh = np.flatnonzero(numbers < 0)
+    first = partition.nodes
+    if first + len(fresh) > MAXIMUM_NODES:
+        raise ConflictError(f"A graph holds at most {MAXIMUM_NODES} nodes", field="tenant", value=partition.tenant)
+    numbers[fresh] = first + np.arange(len(fresh))
+    place = csr.find_keys(nodes.high, nodes.low, table, high, low)
+    described = np.where(place >= 0, numbers[place], -1)
+    unplaced = np.flatnonzero(place < 0)
+    described[unplaced] = partition.find_keys(nodes.high[unplaced], nodes.low[unplaced])
+    ids, starts, kind = _describe(nodes, described, first, (high[fresh], low[fresh]), more)
+    older = np.flatnonzero((described >= 0) & (described < first))
     edges = claims.type != TYPE_MENTIONS
     uses = claims.type[edges] == 0
-    source, target = ends[0::2][edges], ends[1::2][edges]
-    added = Added(
-        np.append(old.lower, np.where(uses, source, target)),
-        np.append(old.upper, np.where(uses, target, source)),
-        np.append(old.type, claims.type[edges]),
-        np.append(old.seq, claims.seq[edges]),
-        keys,
+    source, target = numbers[local[0::2][edges]], numbers[local[1::2][edges]]
+    lower, upper = np.where(uses, source, target), np.where(uses, target, source)
+    code, seq = claims.type[edges].astype(np.uint32), claims.seq[edges]
+    keys_high = high[fresh]
+    return Segment(
+        first,
+        keys_high,
+        low[fresh],
+        np.argsort(keys_high, kind="stable").astype(np.uint32),
+        starts,
         ids,
-        kinds,
-        changed,
-        taken,
+        kind,
+        described[older],
+        (nodes.kind | nodes.stub << 3)[older],
+        sorted_lists(lower, upper.astype(np.uint32) << np.uint32(2) | code, seq),
+        sorted_lists(upper, lower.astype(np.uint32) << np.uint32(2) | code, seq),
     )
-    known = int(partition.documents["doc_nodes"][-1]) + np.cumsum(fresh_by_event)
-    return added, known.astype(np.uint32)
 
 
 def _describe(
-    partition: Partition, nodes: log_reader.Nodes, taken: dict[bytes, int], count: int
-) -> tuple[list[bytes], list[int], dict[int, int]]:
-    old = partition.added
-    ids = [*old.ids, *[b""] * (count - len(old.ids))]
-    kinds = [*old.kinds, *[0] * (count - len(old.kinds))]
-    changed = dict(old.changed)
-    wire = np.stack([nodes.high, nodes.low], axis=1).astype(">u8")
-    older: list[int] = []
-    text = nodes.text.tobytes()
-    for row in range(len(nodes.high)):
-        kind = int(nodes.kind[row]) | int(nodes.stub[row]) << 3
-        number = taken.get(wire[row].tobytes())
-        if number is None:
-            older.append(row)
-            continue
-        place = number - partition.base_nodes
-        begin = int(nodes.begin[row])
-        ids[place] = encode_id(text[begin : begin + int(nodes.length[row])].decode())
-        kinds[place] = kind
-    if older:
-        found = partition.find_keys(np.stack([nodes.high, nodes.low], axis=1)[older])
-        changed |= {
-            int(number): int(nodes.kind[row]) | int(nodes.stub[row]) << 3
-            for row, number in zip(older, found, strict=True)
-            if number >= 0
-        }
-    return ids, kinds, changed
+    nodes: log_reader.Nodes,
+    numbers: Array,
+    first: int,
+    fresh: tuple[Array, Array],
+    more: Callable[[Array, Array], log_reader.Nodes],
+) -> tuple[Array, Array, Array]:
+    """Return ids, their starts, and kinds of the new nodes, in order of number."""
+    count = len(fresh[0])
+    row_of = np.full(count, -1, dtype=np.int64)
+    mine = np.flatnonzero(numbers >= first)
+    row_of[numbers[mine] - first] = mine
+    missing = np.flatnonzero(row_of < 0)
+    if len(missing):
+        found = more(fresh[0][missing], fresh[1][missing])
+        row_of[missing] = len(nodes.high) + np.arange(len(missing))
+        nodes = nodes.joined(found)
+    starts, ids = id_codec.encode_texts(
+        nodes.text, nodes.begin[row_of], nodes.length[row_of], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
+    )
+    return ids, starts, (nodes.kind | nodes.stub << 3)[row_of]

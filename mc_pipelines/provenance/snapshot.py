@@ -1,12 +1,14 @@
 """What one request walks: a tenant's partition and the shared one, under one numbering, at fixed events.
 
-Numbers: the tenant's generation first, then the tenant's newer nodes, then nodes that only the shared
-partition knows. The generation is walked where it lies in the mapped file; what is newer and what is shared are
-two small overlays of sorted lists, and a byte per node says whether an overlay has anything there.
+Numbers: the tenant's own nodes first, as its partition numbers them; then the shared partition's nodes, of which
+those that the tenant knows itself go by their own number. Neither partition is copied: both are walked where they
+lie, generation in the mapped file and segments in memory, and what is kept per tenant is which nodes the two have in
+common. A byte per node says which segments, and whether the shared partition, have anything there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,32 +17,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import compiled
-from mc_pipelines.provenance.id_codec import decode_id, join_encoded
+from mc_pipelines.provenance.id_codec import decode_id
 from mc_pipelines.provenance.partition import Partition
 
 Array = NDArray[Any]
 SHARED = np.uint32(1 << 31)
 """Marks, in an entry's event, an event of the shared partition."""
-OWN_BIT, SHARED_BIT = 1, 2
+SHARED_BIT = 128
+"""Marks a node of the tenant that the shared partition knows too."""
+UP, DOWN = 1, 2
 
 
-class Lists(NamedTuple):
-    """Adjacency of one direction: sorted owners, where each one's entries start, entries and their events."""
+class Side(NamedTuple):
+    """One direction of a partition: the generation's lists, and its segments' lists one after the other.
 
-    nodes: Array
+    Attributes:
+        start: per node of the generation, where its entries begin; one more than nodes.
+        entries: neighbour and type, ascending per node.
+        seq: the event that claimed each.
+        bounds: where each segment's owners begin; one more than segments.
+        owners: nodes with entries in a segment, ascending per segment.
+        first: where each owner's entries begin; one more than owners.
+        more: those entries.
+        more_seq: the event that claimed each.
+    """
+
     start: Array
     entries: Array
     seq: Array
+    bounds: Array
+    owners: Array
+    first: Array
+    more: Array
+    more_seq: Array
 
 
-class Direction(NamedTuple):
-    """All adjacency towards ancestors, or towards descendants."""
+class Names(NamedTuple):
+    """Encoded ids of a partition: the generation's, then those of the segments."""
 
     start: Array
-    entries: Array
-    seq: Array
-    own: Lists
-    shared: Lists
+    ids: Array
+    more_start: Array
+    more_ids: Array
+
+
+class Part(NamedTuple):
+    """A partition as the kernel walks it.
+
+    Attributes:
+        up: towards ancestors.
+        down: towards descendants.
+        touched: per node, a bit for each segment that knows it, and SHARED_BIT.
+        kind: per node, kind plus 8 for a stub.
+        names: encoded ids.
+    """
+
+    up: Side
+    down: Side
+    touched: Array
+    kind: Array
+    names: Names
+
+
+class Common(NamedTuple):
+    """Which nodes two partitions have in common.
+
+    Attributes:
+        to_own: per shared node, its number in the tenant's partition, -1 for none.
+        own: numbers in the tenant's partition of the nodes in common, ascending.
+        shared: their numbers in the shared partition.
+    """
+
+    to_own: Array
+    own: Array
+    shared: Array
 
 
 @dataclass(frozen=True)
@@ -50,41 +100,36 @@ class Snapshot:
     Attributes:
         own: the tenant's partition.
         shared: the shared partition; None for the shared partition itself.
-        nodes: how many numbers there are.
-        touched: per node, whether the own (1) and the shared (2) overlay know it.
-        kind: per node, kind plus 8 for a stub.
-        up: towards ancestors.
-        down: towards descendants.
-        extra_start: offsets of the encoded ids of numbers beyond the generation.
-        extra_ids: those ids.
-        shared_only: encoded id to number, of nodes that only the shared partition knows.
+        part: the tenant's partition as it is walked.
+        shared_part: the shared one; empty where there is none.
+        common: which nodes they have in common.
     """
 
     own: Partition
     shared: Partition | None
-    nodes: int
-    touched: Array
-    kind: Array
-    up: Direction
-    down: Direction
-    extra_start: Array
-    extra_ids: Array
-    shared_numbers: Array
+    part: Part
+    shared_part: Part
+    common: Common
 
     @property
     def position(self) -> tuple[int, int]:
         """The events up to which this snapshot reads: the tenant's and the shared partition's."""
         return self.own.seq, 0 if self.shared is None else self.shared.seq
 
-    @cached_property
-    def id_start(self) -> Array:
-        """Offsets of the encoded ids of the generation."""
-        return np.zeros(1, dtype=np.uint32) if self.own.base is None else self.own.base["id_start"]
+    @property
+    def nodes(self) -> int:
+        """How many numbers there are; a shared node that the tenant knows itself leaves its own number unused."""
+        return self.own.nodes + len(self.common.to_own)
 
     @cached_property
-    def ids(self) -> Array:
-        """The encoded ids of the generation."""
-        return _frozen(np.zeros(0, dtype=np.uint8)) if self.own.base is None else self.own.base["ids"]
+    def kind(self) -> Array:
+        """Kind plus 8 for a stub, by number."""
+        return np.append(self.part.kind, self.shared_part.kind)
+
+    def kind_of(self, number: int) -> int:
+        """Return kind plus 8 for a stub."""
+        own = self.own.nodes
+        return int(self.part.kind[number] if number < own else self.shared_part.kind[number - own])
 
     def find(self, node: str) -> int:
         """Return the number of a node, -1 where neither partition knows it."""
@@ -92,58 +137,123 @@ class Snapshot:
         if number >= 0 or self.shared is None:
             return number
         there = self.shared.find(node)
-        return -1 if there < 0 else int(self.shared_numbers[there])
+        return -1 if there < 0 else self.own.nodes + there
 
     def encoded_id(self, number: int) -> bytes:
         """Return the encoded id of a node."""
-        base = self.own.base_nodes
-        if number < base:
+        own = self.own.nodes
+        if number < own:
             return self.own.encoded_id(number)
-        place = number - base
-        return self.extra_ids[self.extra_start[place] : self.extra_start[place + 1]].tobytes()
+        assert self.shared is not None  # noqa: S101 - only the shared partition has numbers from there on
+        return self.shared.encoded_id(number - own)
 
     def id_of(self, number: int) -> str:
         """Return the id of a node."""
         return decode_id(self.encoded_id(number))
 
+    def own_slices(self, direction: int, number: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the tenant's own entries and events at a node, generation first, then segment by segment."""
+        if number < self.own.nodes:
+            yield from _slices(self.part, direction, number)
 
-def take_snapshot(own: Partition, shared: Partition | None) -> Snapshot:
-    """Lay a tenant's partition and the shared one under one numbering."""
-    base, first = own.base, own.base_nodes
-    shared_numbers, extra_shared = _number_shared(own, shared)
-    nodes = own.nodes + len(extra_shared)
-    touched = np.zeros(nodes, dtype=np.uint8)
-    kind = np.zeros(nodes, dtype=np.uint8)
-    if base is not None:
-        kind[:first] = base["kind"]
-    kind[first : own.nodes] = own.added.kinds
-    for number, value in own.added.changed.items():
-        kind[number] = value
-    extra = [*own.added.ids]
-    if shared is not None:
-        extra += [shared.encoded_id(int(place)) for place in extra_shared]
-        kind[own.nodes :] = _kinds(shared)[extra_shared]
-    start, ids = join_encoded(extra)
-    upper, lower = own.added.upper, own.added.lower
-    directions = {}
-    for name, owner, other in (("up", lower, upper), ("down", upper, lower)):
-        own_lists = _own_lists(owner, other, own)
-        shared_lists = _shared_lists(name, shared, shared_numbers)
-        touched[own_lists.nodes] |= OWN_BIT
-        touched[shared_lists.nodes] |= SHARED_BIT
-        directions[name] = Direction(*_base_lists(own, name), own_lists, shared_lists)
-    return Snapshot(
-        own,
-        shared,
-        nodes,
-        _frozen(touched),
-        _frozen(kind),
-        directions["up"],
-        directions["down"],
-        _frozen(start),
-        _frozen(ids),
-        _frozen(shared_numbers),
+    def shared_slices(self, direction: int, number: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the shared entries at a node, in the shared numbering, and their events."""
+        there = self._shared_number(number)
+        if there >= 0:
+            yield from _slices(self.shared_part, direction, there)
+
+    def slices(self, direction: int, number: int) -> Iterator[tuple[Array, Array]]:
+        """Yield all entries and events at a node, in this snapshot's numbering, shared events marked SHARED."""
+        yield from self.own_slices(direction, number)
+        for entries, seq in self.shared_slices(direction, number):
+            yield self.translated(entries), seq | SHARED
+
+    def translated(self, entries: Array) -> Array:
+        """Return shared entries in this snapshot's numbering."""
+        there = (entries >> np.uint32(2)).astype(np.int64)
+        here = self.common.to_own[there].astype(np.int64)
+        here = np.where(here < 0, self.own.nodes + there, here)
+        return here.astype(np.uint32) << np.uint32(2) | entries & np.uint32(3)
+
+    def _shared_number(self, number: int) -> int:
+        own = self.own.nodes
+        if number >= own:
+            return number - own
+        place = int(position_of(self.common.own, 0, len(self.common.own), number))
+        return -1 if place < 0 else int(self.common.shared[place])
+
+
+def take_snapshot(own: Partition, shared: Partition | None, before: Snapshot | None = None) -> Snapshot:
+    """Lay a tenant's partition and the shared one under one numbering.
+
+    Args:
+        own: the tenant's partition.
+        shared: the shared partition; None where ``own`` is that itself.
+        before: an earlier snapshot of the same tenant, of which is taken over what still holds.
+    """
+    if before is not None and before.own.generation != own.generation:
+        before = None
+    common = _common(own, shared, before)
+    if before is not None and shared is not None and before.shared is shared:
+        shared_part = before.shared_part
+    else:
+        shared_part = _EMPTY if shared is None else part_of(shared)
+    part = part_of(own)
+    touched = part.touched.copy() if len(common.own) else part.touched
+    touched[common.own] |= SHARED_BIT
+    return Snapshot(own, shared, part._replace(touched=_frozen(touched)), _frozen_part(shared_part), common)
+
+
+def part_of(partition: Partition) -> Part:
+    """Return a partition as the kernel walks it."""
+    base, segments = partition.base, partition.segments
+    touched = np.zeros(partition.nodes, dtype=np.uint8)
+    for bit, segment in enumerate(segments):
+        for lists in (segment.up, segment.down):
+            touched[lists.owners] |= 1 << bit
+    kind = np.zeros(0, dtype=np.uint8) if base is None else base["kind"]
+    if segments:
+        kind = np.concatenate([kind, *(segment.kind for segment in segments)])
+        for segment in segments:
+            kind[segment.changed] = segment.changed_kind
+    names = Names(
+        _frozen(np.zeros(1, dtype=np.uint32)) if base is None else base["id_start"],
+        _frozen(np.zeros(0, dtype=np.uint8)) if base is None else base["ids"],
+        _frozen(_joined_starts([segment.id_start for segment in segments])),
+        _frozen(_joined([segment.ids for segment in segments], np.uint8)),
     )
+    return Part(_side(partition, "up"), _side(partition, "down"), touched, _frozen(kind), names)
+
+
+def _side(partition: Partition, name: str) -> Side:
+    if partition.base is None:
+        empty = _frozen(np.zeros(0, dtype=np.uint32))
+        generation = (_frozen(np.zeros(1, dtype=np.uint32)), empty, empty)
+    else:
+        base = partition.base
+        generation = (base[f"{name}_start"], base[name], base[f"{name}_seq"])
+    lists = [getattr(segment, name) for segment in partition.segments]
+    return Side(
+        *generation,
+        _frozen(np.cumsum([0, *(len(each.owners) for each in lists)]).astype(np.int64)),
+        _frozen(_joined([each.owners for each in lists], np.uint32)),
+        _frozen(_joined_starts([each.start for each in lists])),
+        _frozen(_joined([each.entries for each in lists], np.uint32)),
+        _frozen(_joined([each.seq for each in lists], np.uint32)),
+    )
+
+
+def _joined(arrays: list[Array], dtype: Any) -> Array:
+    return np.concatenate([np.zeros(0, dtype=dtype), *arrays]).astype(dtype, copy=False)
+
+
+def _joined_starts(starts: list[Array]) -> Array:
+    """Join offsets of arrays that are joined themselves; all but the last end where the next begins."""
+    parts, ended = [], 0
+    for start in starts:
+        parts.append(start[:-1] + np.uint32(ended))
+        ended += int(start[-1])
+    return np.append(_joined(parts, np.uint32), np.uint32(ended))
 
 
 def _frozen(array: Array) -> Array:
@@ -153,95 +263,55 @@ def _frozen(array: Array) -> Array:
     return view
 
 
-def _base_lists(own: Partition, name: str) -> tuple[Array, Array, Array]:
-    if own.base is None:
-        empty = np.zeros(0, dtype=np.uint32)
-        return _frozen(np.zeros(1, dtype=np.uint32)), _frozen(empty), _frozen(empty)
-    return own.base[f"{name}_start"], own.base[name], own.base[f"{name}_seq"]
+def _frozen_part(part: Part) -> Part:
+    return part._replace(touched=_frozen(part.touched))
 
 
-def _own_lists(owner: Array, other: Array, own: Partition) -> Lists:
-    value = other.astype(np.uint64) << np.uint64(2) | own.added.type.astype(np.uint64)
-    order = np.argsort(owner.astype(np.uint64) << np.uint64(32) | value, kind="stable")
-    return _lists(owner[order], value[order].astype(np.uint32), own.added.seq[order].astype(np.uint32))
+_EMPTY = part_of(Partition(None, "", None, 0, (), {}, None))  # type: ignore[arg-type] - a partition of nothing
+_NOTHING = np.zeros(0, dtype=np.int32)
 
 
-def _lists(owner: Array, entries: Array, seq: Array) -> Lists:
-    nodes, start = np.unique(owner, return_index=True)
-    return Lists(
-        _frozen(nodes.astype(np.int64)),
-        _frozen(np.append(start, len(owner)).astype(np.uint32)),
-        _frozen(entries),
-        _frozen(seq),
-    )
-
-
-def whole_lists(partition: Partition, name: str) -> tuple[Array, Array, Array]:
-    """Return owner, entry and event of all entries of a direction, generation and additions together, in order."""
-    start, entries, seq = _base_lists(partition, name)
-    owner: Array = np.repeat(np.arange(len(start) - 1), np.diff(start.astype(np.int64)))  # type: ignore[arg-type]
-    added = partition.added
-    ends = (added.lower, added.upper) if name == "up" else (added.upper, added.lower)
-    new = _own_lists(*ends, partition)
-    new_owner: Array = np.repeat(new.nodes, np.diff(new.start.astype(np.int64)))  # type: ignore[arg-type]
-    owner, entries = np.append(owner, new_owner), np.append(entries, new.entries)
-    seq = np.append(seq, new.seq)
-    order = np.argsort(owner.astype(np.uint64) << np.uint64(32) | entries, kind="stable")
-    return owner[order], entries[order], seq[order]
-
-
-def _shared_lists(name: str, shared: Partition | None, numbers: Array) -> Lists:
-    """The shared lists under the snapshot's numbers; entries keep the order of the shared numbering.
-
-    That order does not depend on which shared nodes the tenant has come to know itself, so that a page that was
-    cut yesterday continues today.
-    """
+def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -> Common:
+    """Find the nodes in common, of those that either partition has learnt since ``before``."""
     if shared is None:
-        none = np.zeros(0, dtype=np.uint32)
-        return _lists(np.zeros(0, dtype=np.int64), none, none)
-    owner, entries, seq = whole_lists(shared, name)
-    owner = numbers[owner]
-    translated = numbers[entries >> np.uint32(2)].astype(np.uint32) << np.uint32(2) | entries & np.uint32(3)
-    order = np.argsort(owner, kind="stable")
-    return _lists(owner[order], translated[order], seq[order].astype(np.uint32) | SHARED)
-
-
-def _kinds(partition: Partition) -> Array:
-    base = np.zeros(0, dtype=np.uint8) if partition.base is None else np.array(partition.base["kind"])
-    for number, value in partition.added.changed.items():
-        base[number] = value
-    return np.append(base, np.array(partition.added.kinds, dtype=np.uint8))
-
-
-def _number_shared(own: Partition, shared: Partition | None) -> tuple[Array, Array]:
-    """Return the snapshot's number of every shared node, and the shared numbers of those only shared."""
-    none = np.zeros(0, dtype=np.int64)
-    if shared is None:
-        return none, none
-    added = np.frombuffer(b"".join(shared.added.keys), dtype=">u8").astype(np.uint64).reshape(-1, 2)
-    base = np.zeros((0, 2), dtype=np.uint64)
-    if shared.base is not None:
-        base = np.stack([shared.base["key_high"], shared.base["key_low"]], axis=1)
-    keys = np.concatenate([base, added])
-    numbers = own.find_keys(keys)
-    taken = own.added.numbers
-    if taken:
-        wire = keys.astype(">u8")
-        for place in np.flatnonzero(numbers < 0):
-            numbers[place] = taken.get(wire[place].tobytes(), -1)
-    only = np.flatnonzero(numbers < 0)
-    numbers[only] = own.nodes + np.arange(len(only))
-    return numbers, only
+        return Common(_frozen(_NOTHING), _frozen(_NOTHING), _frozen(_NOTHING))
+    known_own, known_shared = 0, 0
+    to_own = np.full(shared.nodes, -1, dtype=np.int32)
+    if before is not None and before.shared is not None and before.shared.generation == shared.generation:
+        known_own, known_shared = before.own.nodes, before.shared.nodes
+        to_own[:known_shared] = before.common.to_own
+    # Shared nodes that are new are looked up among all own ones, and own ones that are new among all shared ones.
+    to_own[known_shared:] = own.find_keys(*shared.keys_after(known_shared))
+    if known_own:
+        there = shared.find_keys(*own.keys_after(known_own))
+        mine = np.flatnonzero(there >= 0)
+        to_own[there[mine]] = known_own + mine
+    both = np.flatnonzero(to_own >= 0)
+    mine = to_own[both]
+    order = np.argsort(mine, kind="stable")
+    return Common(_frozen(to_own), _frozen(mine[order]), _frozen(both[order].astype(np.int32)))
 
 
 @compiled
-def position_of(nodes: Array, node: int) -> int:
-    """Return where ``node`` stands in sorted ``nodes``, -1 where it does not."""
-    low, high = 0, len(nodes)
+def position_of(nodes: Array, begin: int, end: int, node: int) -> int:
+    """Return where ``node`` stands in sorted ``nodes[begin:end]``, -1 where it does not."""
+    low, high = begin, end
     while low < high:
         middle = (low + high) >> 1
         if nodes[middle] < node:
             low = middle + 1
         else:
             high = middle
-    return low if low < len(nodes) and nodes[low] == node else -1
+    return low if low < end and nodes[low] == node else -1
+
+
+def _slices(part: Part, direction: int, node: int) -> Iterator[tuple[Array, Array]]:
+    side = part.up if direction == UP else part.down
+    if node + 1 < len(side.start):
+        begin, end = int(side.start[node]), int(side.start[node + 1])
+        yield side.entries[begin:end], side.seq[begin:end]
+    for segment in range(len(side.bounds) - 1):
+        place = int(position_of(side.owners, int(side.bounds[segment]), int(side.bounds[segment + 1]), node))
+        if place >= 0:
+            begin, end = int(side.first[place]), int(side.first[place + 1])
+            yield side.more[begin:end], side.more_seq[begin:end]

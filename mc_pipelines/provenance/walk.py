@@ -9,6 +9,7 @@ stops at a cap is a prefix of the walk without it, which is what pages are made 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -16,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc_pipelines.provenance.snapshot import SHARED, Direction, Lists, Snapshot
+from mc_pipelines.provenance.snapshot import DOWN, UP, Snapshot
 
 Array = NDArray[Any]
 ALL_TYPES = 0b1111
 ALL_KINDS = 0b11111
-ANCESTORS, DESCENDANTS = 1, 2
+ANCESTORS, DESCENDANTS = UP, DOWN
 
 
 class Stop(IntEnum):
@@ -102,44 +103,33 @@ class Reached:
     unexpanded: Array
 
 
-def neighbours(snapshot: Snapshot, direction: Direction, node: int, visible: Visible, walk: Walk) -> list[int]:
-    """Return all visible entries of a node, newest first: the tenant's own, then the shared ones."""
-    own: set[int] = set()
-    if node < len(direction.start) - 1:
-        begin, end = int(direction.start[node]), int(direction.start[node + 1])
-        own |= _visible(direction.entries[begin:end], direction.seq[begin:end], visible)
-    own |= _visible(*_slice(direction.own, node), visible)
+def neighbours(snapshot: Snapshot, direction: int, node: int, visible: Visible, walk: Walk) -> list[int]:
+    """Return all visible entries of a node, newest first: the tenant's own, then the shared ones.
+
+    Args:
+        snapshot: the graph.
+        direction: ANCESTORS or DESCENDANTS.
+        node: its number.
+        visible: which events may be read.
+        walk: which types and kinds to follow.
+    """
+    own = _shown(snapshot.own_slices(direction, node), visible.own, visible)
     found = sorted(own, reverse=True)
-    entries, seq = _slice(direction.shared, node)
-    for place in range(len(entries) - 1, -1, -1):
-        for entry in _visible(entries[place : place + 1], seq[place : place + 1], visible):
-            if entry not in own:
-                own.add(entry)
-                found.append(entry)
+    shared = sorted(_shown(snapshot.shared_slices(direction, node), visible.shared, visible), reverse=True)
+    here = snapshot.translated(np.array(shared, dtype=np.uint32)).tolist()
+    found += [entry for entry in here if entry not in own]
     return [
         entry
         for entry in found
-        if walk.types >> (entry & 3) & 1 and walk.kinds >> (int(snapshot.kind[entry >> 2]) & 7) & 1
+        if walk.types >> (entry & 3) & 1 and walk.kinds >> (snapshot.kind_of(entry >> 2) & 7) & 1
     ]
 
 
-def _slice(lists: Lists, node: int) -> tuple[Array, Array]:
-    place = int(np.searchsorted(lists.nodes, node))
-    if place == len(lists.nodes) or lists.nodes[place] != node:
-        return lists.entries[:0], lists.seq[:0]
-    begin, end = int(lists.start[place]), int(lists.start[place + 1])
-    return lists.entries[begin:end], lists.seq[begin:end]
-
-
-def _visible(entries: Array, seq: Array, visible: Visible) -> set[int]:
-    if visible.everything or not len(entries):
-        return set(entries.tolist())
-    shared = (seq & SHARED) != 0
-    event = seq & ~SHARED
-    allowed = np.zeros(len(seq), dtype=np.bool_)
-    allowed[~shared] = visible.own[event[~shared]]
-    allowed[shared] = visible.shared[event[shared]]
-    return set(entries[allowed].tolist())
+def _shown(slices: Iterable[tuple[Array, Array]], mask: Array, visible: Visible) -> set[int]:
+    found: set[int] = set()
+    for entries, seq in slices:
+        found.update((entries if visible.everything else entries[mask[seq] != 0]).tolist())
+    return found
 
 
 def walk_plainly(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
@@ -189,10 +179,10 @@ class _PlainWalk:
         )
 
     def _expand(self, each: int, place: int, level: int, seen: set[tuple[int, int]], following: list[int]) -> None:
-        for bit, direction in ((ANCESTORS, self.snapshot.up), (DESCENDANTS, self.snapshot.down)):
+        for bit in (ANCESTORS, DESCENDANTS):
             if not each & bit or self.stop is not Stop.NONE:
                 continue
-            entries = neighbours(self.snapshot, direction, self.nodes[place], self.visible, self.walk)
+            entries = neighbours(self.snapshot, bit, self.nodes[place], self.visible, self.walk)
             if len(entries) > self.walk.fan_out:
                 self.pruned.append((place, bit, len(entries), self.walk.fan_out))
             for entry in entries[: self.walk.fan_out]:

@@ -72,7 +72,15 @@ def world(
     folder = TemporaryDirectory()
     mine = partition(own, Path(folder.name), compacted=min(compacted, len(own)), steps=(step,))
     theirs = partition(shared, Path(folder.name), compacted=min(step, len(shared)), tenant="public")
-    return take_snapshot(mine, theirs), folder
+    made = take_snapshot(mine, theirs)
+    # The same, step by step from an earlier one, as a service does it.
+    earlier = partition(own[: max(compacted, step)], Path(folder.name), compacted=min(compacted, len(own)))
+    fewer = partition(shared[:step], Path(folder.name), compacted=min(step, len(shared)), tenant="public")
+    grown = take_snapshot(mine, theirs, take_snapshot(mine, fewer, take_snapshot(earlier, fewer)))
+    for ours, again in zip(made.common, grown.common, strict=True):
+        assert ours.tolist() == again.tolist()
+    assert made.part.touched.tolist() == grown.part.touched.tolist()
+    return grown, folder
 
 
 @settings(max_examples=150, deadline=None)
