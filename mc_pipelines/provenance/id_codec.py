@@ -144,31 +144,49 @@ def encode_texts(
 
 SHA256_PREFIX = np.frombuffer(_PREFIX[SHA256], dtype=np.uint8)
 GITOID_PREFIX = np.frombuffer(_PREFIX[GITOID], dtype=np.uint8)
-HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
+"""Per byte, its two hexadecimal digits as they lie in memory."""
 PREFIXES = np.frombuffer(_PREFIX[SHA256] + _PREFIX[GITOID], dtype=np.uint8)
 PREFIX_START = np.array([0, 0, len(_PREFIX[SHA256]), len(PREFIXES)], dtype=np.int64)
 """Where the text before the 32 bytes of a form lies in :data:`PREFIXES`."""
 
 
 @compiled
+def put_bytes(out: NDArray[Any], at: int, source: NDArray[Any], begin: int, end: int) -> int:
+    """Copy ``source[begin:end]`` into ``out`` from ``at``; return where it ends."""
+    length = end - begin
+    here, there = out[at : at + length], source[begin:end]
+    for place in range(length):  # over slices, so that no index can be negative and whole vectors are moved
+        here[place] = there[place]
+    return at + length
+
+
+@compiled
 def _put_hex(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: int, digits: NDArray[Any]) -> int:
-    for place in range(begin, end):
-        out[at] = digits[ids[place] >> 4]
-        out[at + 1] = digits[ids[place] & 15]
-        at += 2
-    return at
+    length = end - begin
+    here, there = out[at : at + 2 * length].view(np.uint16), ids[begin:end]
+    for place in range(length):
+        here[place] = digits[there[place]]
+    return at + 2 * length
 
 
 @compiled
 def _put_text(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: int, escape: bool) -> int:
-    for place in range(begin, end):
-        character = ids[place]
-        if escape and (character == 34 or character == 92):  # noqa: PLR1714 - a set does not compile
-            out[at] = 92
-            at += 1
-        out[at] = character
-        at += 1
-    return at
+    if escape:
+        text = ids[begin:end]
+        quoted = False
+        for place in range(end - begin):
+            quoted |= (text[place] == 34) | (text[place] == 92)
+        if quoted:
+            for place in range(begin, end):
+                character = ids[place]
+                if character == 34 or character == 92:  # noqa: PLR1714 - a set does not compile
+                    out[at] = 92
+                    at += 1
+                out[at] = character
+                at += 1
+            return at
+    return put_bytes(out, at, ids, begin, end)
 
 
 @compiled
@@ -203,13 +221,11 @@ def put_id(
     if form == 3:
         prefix = begin + 1 + ids[begin]
         at = _put_text(out, at, ids, begin + 1, prefix, escape)
-        for part in range(16):
-            if part in (4, 6, 8, 10):
+        for part, until in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 16)):
+            if part:
                 out[at] = 45
                 at += 1
-            at = _put_hex(out, at, ids, prefix + part, prefix + part + 1, digits)
+            at = _put_hex(out, at, ids, prefix + part, prefix + until, digits)
         return at
-    for place in range(prefix_start[form], prefix_start[form + 1]):
-        out[at] = prefixes[place]
-        at += 1
+    at = put_bytes(out, at, prefixes, prefix_start[form], prefix_start[form + 1])
     return _put_hex(out, at, ids, begin, end, digits)

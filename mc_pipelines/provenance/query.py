@@ -31,7 +31,7 @@ from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.log_reader import microseconds
 from mc_pipelines.provenance.model import EDGE_TYPES, VerificationStatus
 from mc_pipelines.provenance.request import MAXIMUM_PAGED, Cursor, CursorKey, GraphQuery, QueryError
-from mc_pipelines.provenance.serialise import write_graph
+from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.snapshot import Snapshot
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Reached, Stop, Walk
@@ -220,7 +220,6 @@ def _answer(
     first: tuple[int, int],
 ) -> Answer:
     snapshot, view = located.snapshot, located.view
-    nodes, edges = write_graph(snapshot, reached, first_node=first[0], first_edge=first[1])
     pruned = pruned_at(store, tenant, snapshot, reached, view)
     fan_out = [
         {
@@ -246,7 +245,7 @@ def _answer(
     for name, moment in (("asOf", query.as_of), ("knownAt", query.known_at)):
         if moment is not None:
             tail[name] = rfc3339(moment)
-    body = b'{"nodes":[%b],"edges":[%b],%b' % (nodes, edges, orjson.dumps(tail)[1:])
+    body = write_answer(snapshot, reached, orjson.dumps(tail), first_node=first[0], first_edge=first[1])
     key = canonical_json([query.canonical(), query.cursor, list(view.position), view.since, allowed.digest, tenant])
     etag = f'"{hashlib.blake2b(key, digest_size=16).hexdigest()}"'
     return Answer(body, etag, len(reached.nodes) - first[0], len(reached.lower) - first[1], complete, cursor)

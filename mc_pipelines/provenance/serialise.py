@@ -1,4 +1,4 @@
-# ruff: noqa: PLR0917 - flat arguments are what compiles; characters of JSON and of hexadecimal
+# ruff: noqa: PLR0917, PLR2004 - flat arguments are what compiles; characters of JSON and of hexadecimal
 """Answers as JSON bytes, written from the encoded ids without a Python object per node.
 
 An id is rendered once, where its node is; an edge copies the rendered text.
@@ -6,6 +6,7 @@ An id is rendered once, where its node is; an edge copies the rendered text.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.id_codec import HEX, PREFIX_START, PREFIXES, decode_id, put_id
+from mc_pipelines.provenance.id_codec import HEX, PREFIX_START, PREFIXES, decode_id, put_bytes, put_id
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.snapshot import Part, Snapshot
 from mc_pipelines.provenance.walk import Reached
@@ -43,17 +44,45 @@ _TEXT, _TEXT_START = _joined(
 
 
 @compiled
-def _put(out: Array, at: int, source: Array, begin: int, end: int) -> int:
-    for place in range(begin, end):
-        out[at] = source[place]
-        at += 1
-    return at
+def _locate(nodes: Array, own: int, part: Part, shared: Part, places: Array, kinds: Array) -> int:
+    """Find where each node's encoded id lies (which array, begin, end) and its kind; return room for all.
+
+    One pass that only looks, so that the memory is waited for together and not node by node.
+    """
+    size, first = 0, np.uint8(0)
+    for row in range(len(nodes)):
+        node = np.int64(nodes[row])
+        if node < own:
+            generation = len(part.names.start) - 1
+            kinds[row] = part.kind[node]
+            if node < generation:
+                places[row, 0], places[row, 1], places[row, 2] = 0, part.names.start[node], part.names.start[node + 1]
+            else:
+                node -= generation
+                starts = part.names.more_start
+                places[row, 0], places[row, 1], places[row, 2] = 1, starts[node], starts[node + 1]
+        else:
+            node -= own
+            generation = len(shared.names.start) - 1
+            kinds[row] = shared.kind[node]
+            if node < generation:
+                starts = shared.names.start
+                places[row, 0], places[row, 1], places[row, 2] = 2, starts[node], starts[node + 1]
+            else:
+                node -= generation
+                starts = shared.names.more_start
+                places[row, 0], places[row, 1], places[row, 2] = 3, starts[node], starts[node + 1]
+    for row in range(len(nodes)):
+        size += places[row, 2] - places[row, 1]
+        if places[row, 0] == 0:
+            first |= part.names.ids[places[row, 1]] | part.names.ids[places[row, 2] - 1]
+    return size + (first >> 7)  # a use of what was read, or the compiler would not read it; at most one byte of room
 
 
 @compiled
 def _write_nodes(
-    nodes: Array,
-    own: int,
+    places: Array,
+    kinds: Array,
     part: Part,
     shared: Part,
     text: Array,
@@ -65,43 +94,22 @@ def _write_nodes(
     spans: Array,
 ) -> int:
     at = 0
-    for row in range(len(nodes)):
-        node = np.int64(nodes[row])
-        names, kinds = part.names, part.kind
-        if node >= own:
-            node -= own
-            names, kinds = shared.names, shared.kind
-        kind = np.int64(kinds[node])
-        start, ids = names.start, names.ids
-        generation = len(start) - 1
-        if node >= generation:
-            node -= generation
-            start, ids = names.more_start, names.more_ids
-        at = _put(out, at, text, text_start[4], text_start[5])
+    for row in range(len(kinds)):
+        which, begin, end = places[row, 0], places[row, 1], places[row, 2]
+        at = put_bytes(out, at, text, text_start[4], text_start[5])
         spans[row, 0] = at
-        at = put_id(out, at, ids, start[node], start[node + 1], prefixes, prefix_start, digits, True)  # noqa: FBT003
+        if which == 0:
+            at = put_id(out, at, part.names.ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+        elif which == 1:
+            at = put_id(out, at, part.names.more_ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+        elif which == 2:
+            at = put_id(out, at, shared.names.ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+        else:
+            at = put_id(out, at, shared.names.more_ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
         spans[row, 1] = at
-        end = 5 + (kind & 7) + (5 if kind & 8 else 0)
-        at = _put(out, at, text, text_start[end], text_start[end + 1])
+        ending = 5 + np.int64(kinds[row] & 7) + (5 if kinds[row] & 8 else 0)
+        at = put_bytes(out, at, text, text_start[ending], text_start[ending + 1])
     return at
-
-
-@compiled
-def _encoded_size(nodes: Array, own: int, part: Part, shared: Part) -> int:
-    size = 0
-    for row in range(len(nodes)):
-        node = np.int64(nodes[row])
-        names = part.names
-        if node >= own:
-            node -= own
-            names = shared.names
-        start = names.start
-        generation = len(start) - 1
-        if node >= generation:
-            node -= generation
-            start = names.more_start
-        size += np.int64(start[node + 1]) - np.int64(start[node])
-    return size
 
 
 @compiled
@@ -110,23 +118,42 @@ def _write_edges(
     upper: Array,
     code: Array,
     spans: Array,
-    rendered: Array,
+    out: Array,
+    at: int,
     text: Array,
     text_start: Array,
-    out: Array,
 ) -> int:
-    at = 0
+    """Write edges behind the nodes, whose rendered ids are copied."""
     for row in range(len(lower)):
         source, target = np.int64(lower[row]), np.int64(upper[row])
         if code[row] != 0:
             source, target = target, source
-        at = _put(out, at, text, text_start[15], text_start[16])
-        at = _put(out, at, rendered, spans[source, 0], spans[source, 1])
-        at = _put(out, at, text, text_start[16], text_start[17])
-        at = _put(out, at, rendered, spans[target, 0], spans[target, 1])
+        at = put_bytes(out, at, text, text_start[15], text_start[16])
+        at = put_bytes(out, at, out, spans[source, 0], spans[source, 1])
+        at = put_bytes(out, at, text, text_start[16], text_start[17])
+        at = put_bytes(out, at, out, spans[target, 0], spans[target, 1])
         end = 17 + np.int64(code[row])
-        at = _put(out, at, text, text_start[end], text_start[end + 1])
+        at = put_bytes(out, at, text, text_start[end], text_start[end + 1])
     return at
+
+
+class _Room(threading.local):
+    """Memory that a thread writes its answers into, kept between them: fresh pages cost more than the writing."""
+
+    def __init__(self) -> None:
+        self.bytes = np.empty(1 << 20, dtype=np.uint8)
+        self.spans = np.empty((1 << 13, 2), dtype=np.int64)
+
+    def of(self, size: int, nodes: int) -> tuple[Array, Array]:
+        """Return room for ``size`` bytes and for the spans of ``nodes``."""
+        if len(self.bytes) < size:
+            self.bytes = np.empty(2 * size, dtype=np.uint8)
+        if len(self.spans) < nodes:
+            self.spans = np.empty((2 * nodes, 2), dtype=np.int64)
+        return self.bytes, self.spans
+
+
+_ROOM = _Room()
 
 
 def write_graph(
@@ -140,25 +167,47 @@ def write_graph(
         first_node: leave out the nodes before this place (they were on an earlier page).
         first_edge: leave out the edges before this place.
     """
+    nodes, edges = _written(snapshot, reached, first_node, first_edge)
+    return bytes(nodes), bytes(edges)
+
+
+def write_answer(
+    snapshot: Snapshot, reached: Reached, further: bytes, *, first_node: int = 0, first_edge: int = 0
+) -> bytes:
+    """Return an answer as one JSON object: ``nodes``, ``edges`` and then the members of the object ``further``."""
+    nodes, edges = _written(snapshot, reached, first_node, first_edge)
+    return b"".join((b'{"nodes":[', nodes, b'],"edges":[', edges, b"],", further[1:]))
+
+
+def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: int) -> tuple[Any, Any]:
+    """Return both parts as memory that holds until this thread writes again."""
     if not COMPILES:
         return _write_plainly(snapshot, reached, first_node, first_edge)
     nodes = np.ascontiguousarray(reached.nodes, dtype=np.int32)
     own, part, shared = snapshot.own.nodes, snapshot.part, snapshot.shared_part
-    out = np.empty(2 * _encoded_size(nodes, own, part, shared) + 64 * len(nodes), dtype=np.uint8)
-    spans = np.empty((len(nodes), 2), dtype=np.int64)
-    _write_nodes(nodes, own, part, shared, _TEXT, _TEXT_START, PREFIXES, PREFIX_START, HEX, out, spans)
-    length = int(spans[-1, 1]) + _ending(snapshot.kind_of(int(nodes[-1])))
-    begin = int(spans[first_node, 0]) - 7 if first_node < len(nodes) else length
     lower, upper, code = (each[first_edge:] for each in (reached.lower, reached.upper, reached.code))
-    width = spans[:, 1] - spans[:, 0]
-    edge_out = np.empty(int(width[lower].sum() + width[upper].sum()) + 48 * len(lower), dtype=np.uint8)
-    used = _write_edges(lower, upper, code, spans, out, _TEXT, _TEXT_START, edge_out)
-    return out[begin : max(begin, length - 1)].tobytes(), edge_out[: max(0, used - 1)].tobytes()
+    count = len(nodes)
+    places, kinds = np.empty((count, 3), dtype=np.int64), np.empty(count, dtype=np.uint8)
+    room = 2 * _locate(nodes, own, part, shared, places, kinds) + 64 * count
+    out, spans = _ROOM.of(room, count)
+    used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, PREFIXES, PREFIX_START, HEX, out, spans)
+    longest = _edges_size(lower, upper, spans)
+    if len(out) < used + longest:
+        kept = out
+        out, spans = _ROOM.of(used + longest, count)
+        out[:used] = kept[:used]
+    begin = int(spans[first_node, 0]) - 7 if first_node < count else used
+    ended = _write_edges(lower, upper, code, spans, out, used, _TEXT, _TEXT_START)
+    view = memoryview(out)  # type: ignore[arg-type]
+    return view[begin : max(begin, used - 1)], view[used : max(used, ended - 1)]
 
 
-def _ending(kind: int) -> int:
-    end = 5 + (kind & 7) + (5 if kind & _STUB else 0)
-    return int(_TEXT_START[end + 1] - _TEXT_START[end])
+@compiled
+def _edges_size(lower: Array, upper: Array, spans: Array) -> int:
+    size = 48 * len(lower)
+    for row in range(len(lower)):
+        size += spans[lower[row], 1] - spans[lower[row], 0] + spans[upper[row], 1] - spans[upper[row], 0]
+    return size
 
 
 def _write_plainly(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: int) -> tuple[bytes, bytes]:

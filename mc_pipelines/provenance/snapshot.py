@@ -282,7 +282,7 @@ def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -
         to_own[:known_shared] = before.common.to_own
     # Shared nodes that are new are looked up among all own ones, and own ones that are new among all shared ones.
     to_own[known_shared:] = own.find_keys(*shared.keys_after(known_shared))
-    if known_own:
+    if known_shared:
         there = shared.find_keys(*own.keys_after(known_own))
         mine = np.flatnonzero(there >= 0)
         to_own[there[mine]] = known_own + mine

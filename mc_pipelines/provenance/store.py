@@ -206,7 +206,7 @@ class GraphStore:
                     self._listen(driver)
             except (MaestroError, SQLAlchemyError, OSError) as error:
                 log.warning("graph_watcher", error=str(error))
-                self._stop.wait(self._refresh_seconds)
+                self._stop.wait(REFRESH_SECONDS)
 
     def _listen(self, driver: Any) -> None:
         """Look for news whenever there is any, and every half second; returns when the store closes."""
@@ -216,7 +216,7 @@ class GraphStore:
             driver.execute(f"listen {CHANNEL}")
             while not self._stop.is_set():
                 self._catch_up()
-                for _ in driver.notifies(timeout=self._refresh_seconds or REFRESH_SECONDS, stop_after=1):
+                for _ in driver.notifies(timeout=REFRESH_SECONDS, stop_after=1):
                     pass
             driver.execute(f"unlisten {CHANNEL}")
         finally:
