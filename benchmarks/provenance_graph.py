@@ -47,7 +47,19 @@ from mc_pipelines.provenance.store import GraphStore
 
 CLASSES = ("ordinary", "hub", "deep")
 DEPTHS = (1, 2, 3, 4, 5)
-ADJACENCY_AND_IDS = ("up_start", "up", "down_start", "down", "kind", "id_start", "ids", "bucket", "by_key", "check")
+ADJACENCY_AND_IDS = (
+    "up_start",
+    "up",
+    "down_start",
+    "down",
+    "kind",
+    "id_start",
+    "ids",
+    "prefix",
+    "bucket",
+    "by_key",
+    "check",
+)
 CLOCK = SystemClock()
 LEAST = 60
 """Queries that a rival answers however long it takes."""

@@ -169,13 +169,13 @@ def build_lists(
 def index_keys(keys_high: Array) -> dict[str, Array]:
     """Return the sections that find a node by its key: ``bucket``, ``by_key`` and ``check``."""
     count = len(keys_high)
-    bits = max(1, min(30, int(count // 2).bit_length()))
+    bits = max(1, min(30, int(count // 8).bit_length()))
     order = np.argsort(keys_high, kind="stable").astype(np.uint32)
     ordered = keys_high[order]
     edges = np.arange(2**bits + 1, dtype=np.uint64) << np.uint64(64 - bits)
     bucket = np.searchsorted(ordered, edges[:-1]).astype(np.uint32)
     bucket = np.append(bucket, np.uint32(count))
-    check = (ordered >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.uint16)
+    check = (ordered & np.uint64(0xFF)).astype(np.uint8)
     return {"bucket": bucket, "by_key": order, "check": check}
 
 
@@ -191,7 +191,7 @@ def candidates(high: Array, bucket: Array, check: Array, by_key: Array) -> tuple
     count = 0
     for row in range(len(high)):
         slot = np.int64(high[row] >> shift)
-        wanted = np.uint16(high[row] >> np.uint64(16) & np.uint64(0xFFFF))
+        wanted = np.uint8(high[row] & np.uint64(0xFF))
         for place in range(bucket[slot], bucket[slot + 1]):
             if check[place] == wanted:
                 if count == len(rows):

@@ -12,9 +12,10 @@ Sections (n nodes in order of first mention, m entries a direction, d events):
 - ``up_seq``, ``down_seq`` (uint32, m): the event that claimed the entry. Label, validity and retention are the
   document's, so an entry costs four bytes for all of them.
 - ``kind`` (uint8, n): kind, plus 8 for a stub.
-- ``id_start`` (uint32, n+1), ``ids`` (uint8): encoded ids, see :mod:`mc_pipelines.provenance.id_codec`.
-- ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint16, n): nodes sorted by key, found by the key's
-  first bits, told apart by the 16 bits after the first 32.
+- ``id_start`` (uint32, n+1), ``ids`` (uint8): encoded ids, see :mod:`mc_pipelines.provenance.id_codec`;
+  ``prefix`` (uint8), ``prefix_start`` (int64): the table of prefixes that they share.
+- ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint8, n): nodes sorted by key, found by the key's
+  first bits, told apart by bits 56 to 63; four to eight to a bucket.
 - ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), whether it stands.
 """
 

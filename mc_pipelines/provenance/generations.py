@@ -171,7 +171,8 @@ def node_sections(nodes: log_reader.Nodes, place: NDArray[Any], count: int) -> d
     starts, encoded = id_codec.encode_texts(
         nodes.text, nodes.begin[rows], nodes.length[rows], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
     )
-    return {"kind": kind, "id_start": starts, "ids": encoded}
+    starts, encoded, prefixes, prefix_starts = id_codec.share_prefixes(starts, encoded)
+    return {"kind": kind, "id_start": starts, "ids": encoded, "prefix": prefixes, "prefix_start": prefix_starts}
 
 
 def split_lists(lists: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:

@@ -3,7 +3,8 @@
 
 The first byte tells the form: 1 = ``sha256:`` and 32 bytes; 2 = ``gitoid:blob:sha256:`` and 32 bytes;
 3 = a prefix (its length, its text) and the 16 bytes of a UUID in canonical text; 0 = the text itself in UTF-8.
-Each id has exactly one encoding, so ids may be compared as bytes.
+In a generation, 4 and above name a prefix of its own table, before the 16 bytes of a UUID: runs of one system
+share theirs.
 """
 
 from __future__ import annotations
@@ -147,8 +148,9 @@ GITOID_PREFIX = np.frombuffer(_PREFIX[GITOID], dtype=np.uint8)
 HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
 """Per byte, its two hexadecimal digits as they lie in memory."""
 PREFIXES = np.frombuffer(_PREFIX[SHA256] + _PREFIX[GITOID], dtype=np.uint8)
-PREFIX_START = np.array([0, 0, len(_PREFIX[SHA256]), len(PREFIXES)], dtype=np.int64)
-"""Where the text before the 32 bytes of a form lies in :data:`PREFIXES`."""
+PREFIX_START = np.array([0, 0, len(_PREFIX[SHA256]), len(PREFIXES), len(PREFIXES)], dtype=np.int64)
+"""Where the text before the bytes of a form lies in :data:`PREFIXES`; a generation's table goes on from there."""
+_MOST_PREFIXES = 250
 
 
 @compiled
@@ -190,6 +192,16 @@ def _put_text(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: in
 
 
 @compiled
+def _put_uuid(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, digits: NDArray[Any]) -> int:
+    for part, until in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 16)):
+        if part:
+            out[at] = 45
+            at += 1
+        at = _put_hex(out, at, ids, begin + part, begin + until, digits)
+    return at
+
+
+@compiled
 def put_id(
     out: NDArray[Any],
     at: int,
@@ -209,8 +221,8 @@ def put_id(
         ids: encoded ids.
         begin: of this one.
         end: of this one.
-        prefixes: :data:`PREFIXES`.
-        prefix_start: :data:`PREFIX_START`.
+        prefixes: :data:`PREFIXES`, or the generation's table.
+        prefix_start: :data:`PREFIX_START`, or the generation's.
         digits: :data:`HEX`.
         escape: as inside a JSON string (ids hold no control characters).
     """
@@ -221,11 +233,69 @@ def put_id(
     if form == 3:
         prefix = begin + 1 + ids[begin]
         at = _put_text(out, at, ids, begin + 1, prefix, escape)
-        for part, until in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 16)):
-            if part:
-                out[at] = 45
-                at += 1
-            at = _put_hex(out, at, ids, prefix + part, prefix + until, digits)
-        return at
+        return _put_uuid(out, at, ids, prefix, digits)
     at = put_bytes(out, at, prefixes, prefix_start[form], prefix_start[form + 1])
+    if form > 3:
+        return _put_uuid(out, at, ids, begin, digits)
     return _put_hex(out, at, ids, begin, end, digits)
+
+
+@compiled
+def _share(starts: NDArray[Any], ids: NDArray[Any], most: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    table = np.full(1024, -1, dtype=np.int64)
+    known = np.empty(most, dtype=np.int64)
+    count = 0
+    out = np.empty(len(ids), dtype=np.uint8)
+    out_starts = np.zeros(len(starts), dtype=np.uint32)
+    at = 0
+    for row in range(len(starts) - 1):
+        begin, end = np.int64(starts[row]), np.int64(starts[row + 1])
+        which = -1
+        if ids[begin] == 3:
+            length = np.int64(ids[begin + 1])
+            hashed = length
+            for place in range(begin + 2, begin + 2 + length):
+                hashed = (hashed * 31 + np.int64(ids[place])) & 0xFFFFFFF
+            slot = hashed & 1023
+            while table[slot] >= 0 and which < 0:
+                first = known[table[slot]]
+                same = np.int64(ids[first + 1]) == length
+                place = 0
+                while same and place < length:
+                    same = ids[first + 2 + place] == ids[begin + 2 + place]
+                    place += 1
+                if same:
+                    which = table[slot]
+                else:
+                    slot = (slot + 1) & 1023
+            if which < 0 and count < most:
+                known[count] = begin
+                table[slot] = count
+                which = count
+                count += 1
+        if which >= 0:
+            out[at] = 4 + which
+            at = put_bytes(out, at + 1, ids, end - 16, end)
+        else:
+            at = put_bytes(out, at, ids, begin, end)
+        out_starts[row + 1] = at
+    return out_starts, out[:at].copy(), known[:count].copy()
+
+
+def share_prefixes(
+    starts: NDArray[Any], ids: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return encoded ids with their prefixes in a table: starts, ids, and the table's text and starts."""
+    out_starts, out, known = _share(starts, ids, _MOST_PREFIXES)
+    texts = [ids[first + 2 : first + 2 + int(ids[first + 1])] for first in known]
+    ends = PREFIX_START[-1] + np.cumsum([len(each) for each in texts], dtype=np.int64)
+    return out_starts, out, np.concatenate([PREFIXES, *texts]), np.append(PREFIX_START, ends)
+
+
+def unshared(encoded: bytes, prefixes: NDArray[Any], prefix_start: NDArray[Any]) -> bytes:
+    """Return the encoding of one id by itself, without a table."""
+    form = encoded[0]
+    if form <= UUID_END:
+        return encoded
+    prefix = prefixes[prefix_start[form] : prefix_start[form + 1]].tobytes()
+    return b"\x03" + bytes([len(prefix)]) + prefix + encoded[1:]

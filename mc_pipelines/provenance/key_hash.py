@@ -1,3 +1,4 @@
+# mypy: disable-error-code="assignment" - numba infers the integers of compiled loops
 """Keys of nodes from their encoded ids, many at a time: BLAKE2b (RFC 7693) compiled, as ``node_key`` computes it.
 
 The store keeps no keys beside ids, so whether a candidate of the index is the node asked for is decided by
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.id_codec import HEX, PREFIX_START, PREFIXES, decode_id, put_id
+from mc_pipelines.provenance.id_codec import HEX, decode_id, put_id, unshared
 from mc_pipelines.provenance.identity import node_key
 
 Array = NDArray[Any]
@@ -126,16 +127,19 @@ def _keys(
     return keys
 
 
-def keys_of(ids: Array, start: Array, rows: Array) -> Array:
+def keys_of(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array) -> Array:
     """Return the keys (rows of two uint64, big-endian halves) of encoded ids.
 
     Args:
         ids: encoded ids, one after the other.
         start: where each begins; one more than ids.
         rows: which of them.
+        prefixes: the generation's table of prefixes.
+        prefix_start: where each begins in it.
     """
     if COMPILES:
-        made: Array = _keys(ids, start, rows, PREFIXES, PREFIX_START, HEX, _IV)
+        made: Array = _keys(ids, start, rows, prefixes, prefix_start, HEX, _IV)
         return made
-    keys = [node_key(decode_id(ids[start[row] : start[row + 1]].tobytes())) for row in rows]
+    encoded = [unshared(ids[start[row] : start[row + 1]].tobytes(), prefixes, prefix_start) for row in rows]
+    keys = [node_key(decode_id(each)) for each in encoded]
     return np.frombuffer(b"".join(keys), dtype=">u8").astype(np.uint64).reshape(-1, 2)

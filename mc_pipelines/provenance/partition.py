@@ -78,7 +78,8 @@ class Partition:
         if number < self.base_nodes:
             assert self.base is not None  # noqa: S101 - a number below base_nodes comes from a base
             start = self.base["id_start"]
-            return bytes(self.base["ids"][start[number] : start[number + 1]])
+            encoded = bytes(self.base["ids"][start[number] : start[number + 1]])
+            return id_codec.unshared(encoded, self.base["prefix"], self.base["prefix_start"])
         holder = next(each for each in reversed(self.segments) if each.first_node <= number)
         place = number - holder.first_node
         return bytes(holder.ids[holder.id_start[place] : holder.id_start[place + 1]])
@@ -117,7 +118,8 @@ class Partition:
             return numbers
         high, low = np.ascontiguousarray(high), np.ascontiguousarray(low)
         rows, found = csr.candidates(high, self.base["bucket"], self.base["check"], self.base["by_key"])
-        keys = keys_of(self.base["ids"], self.base["id_start"], found)
+        base = self.base
+        keys = keys_of(base["ids"], base["id_start"], found, base["prefix"], base["prefix_start"])
         right = (keys[:, 0] == high[rows]) & (keys[:, 1] == low[rows])
         numbers[rows[right]] = found[right]
         return numbers

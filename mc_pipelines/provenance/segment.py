@@ -1,3 +1,4 @@
+# mypy: disable-error-code="assignment" - numba infers the integers of compiled loops
 """What the log added since a generation, in small immutable pieces that are merged like with like.
 
 A segment holds what some consecutive events added: new nodes, numbered on from where the one before ended, and

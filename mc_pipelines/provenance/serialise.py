@@ -1,4 +1,5 @@
-# ruff: noqa: PLR0917, PLR2004 - flat arguments are what compiles; characters of JSON and of hexadecimal
+# mypy: disable-error-code="return-value,arg-type" - numba infers the integers of compiled loops
+# ruff: noqa: FBT003, PLR0917, PLR2004 - flat arguments are what compiles; characters of JSON and of hexadecimal
 """Answers as JSON bytes, written from the encoded ids without a Python object per node.
 
 An id is rendered once, where its node is; an edge copies the rendered text.
@@ -14,9 +15,9 @@ import orjson
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.id_codec import HEX, PREFIX_START, PREFIXES, decode_id, put_bytes, put_id
+from mc_pipelines.provenance.id_codec import HEX, decode_id, put_bytes, put_id
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
-from mc_pipelines.provenance.snapshot import Part, Snapshot
+from mc_pipelines.provenance.snapshot import Names, Part, Snapshot
 from mc_pipelines.provenance.walk import Reached
 
 Array = NDArray[Any]
@@ -41,6 +42,15 @@ _TEXT, _TEXT_START = _joined(
         *(b'","type":"%b"},' % edge.encode() for edge in EDGE_TYPES),
     ]
 )
+
+
+@compiled
+def longest_prefix(names: Names) -> int:
+    """Return the length of the longest prefix in a generation's table."""
+    longest = 0
+    for place in range(len(names.prefix_start) - 1):
+        longest = max(longest, names.prefix_start[place + 1] - names.prefix_start[place])
+    return longest
 
 
 @compiled
@@ -72,8 +82,9 @@ def _locate(nodes: Array, own: int, part: Part, shared: Part, places: Array, kin
                 node -= generation
                 starts = shared.names.more_start
                 places[row, 0], places[row, 1], places[row, 2] = 3, starts[node], starts[node + 1]
+    longest = longest_prefix(part.names), longest_prefix(shared.names)
     for row in range(len(nodes)):
-        size += places[row, 2] - places[row, 1]
+        size += places[row, 2] - places[row, 1] + longest[places[row, 0] >> 1]
         if places[row, 0] == 0:
             first |= part.names.ids[places[row, 1]] | part.names.ids[places[row, 2] - 1]
     return size + (first >> 7)  # a use of what was read, or the compiler would not read it; at most one byte of room
@@ -87,8 +98,6 @@ def _write_nodes(
     shared: Part,
     text: Array,
     text_start: Array,
-    prefixes: Array,
-    prefix_start: Array,
     digits: Array,
     out: Array,
     spans: Array,
@@ -99,13 +108,27 @@ def _write_nodes(
         at = put_bytes(out, at, text, text_start[4], text_start[5])
         spans[row, 0] = at
         if which == 0:
-            at = put_id(out, at, part.names.ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+            at = put_id(out, at, part.names.ids, begin, end, part.names.prefixes, part.names.prefix_start, digits, True)
         elif which == 1:
-            at = put_id(out, at, part.names.more_ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+            at = put_id(
+                out, at, part.names.more_ids, begin, end, part.names.prefixes, part.names.prefix_start, digits, True
+            )
         elif which == 2:
-            at = put_id(out, at, shared.names.ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+            at = put_id(
+                out, at, shared.names.ids, begin, end, shared.names.prefixes, shared.names.prefix_start, digits, True
+            )
         else:
-            at = put_id(out, at, shared.names.more_ids, begin, end, prefixes, prefix_start, digits, True)  # noqa: FBT003
+            at = put_id(
+                out,
+                at,
+                shared.names.more_ids,
+                begin,
+                end,
+                shared.names.prefixes,
+                shared.names.prefix_start,
+                digits,
+                True,
+            )
         spans[row, 1] = at
         ending = 5 + np.int64(kinds[row] & 7) + (5 if kinds[row] & 8 else 0)
         at = put_bytes(out, at, text, text_start[ending], text_start[ending + 1])
@@ -190,7 +213,7 @@ def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: 
     places, kinds = np.empty((count, 3), dtype=np.int64), np.empty(count, dtype=np.uint8)
     room = 2 * _locate(nodes, own, part, shared, places, kinds) + 64 * count
     out, spans = _ROOM.of(room, count)
-    used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, PREFIXES, PREFIX_START, HEX, out, spans)
+    used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, HEX, out, spans)
     longest = _edges_size(lower, upper, spans)
     if len(out) < used + longest:
         kept = out

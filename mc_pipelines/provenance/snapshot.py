@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import compiled
-from mc_pipelines.provenance.id_codec import decode_id
-from mc_pipelines.provenance.partition import Partition
+from mc_pipelines.provenance.id_codec import PREFIX_START, PREFIXES, decode_id
+from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.partition import Partition, unread
 
 Array = NDArray[Any]
 SHARED = np.uint32(1 << 31)
@@ -53,10 +54,12 @@ class Side(NamedTuple):
 
 
 class Names(NamedTuple):
-    """Encoded ids of a partition: the generation's, then those of the segments."""
+    """Encoded ids of a partition: the generation's with its table of prefixes, then those of the segments."""
 
     start: Array
     ids: Array
+    prefixes: Array
+    prefix_start: Array
     more_start: Array
     more_ids: Array
 
@@ -219,6 +222,8 @@ def part_of(partition: Partition) -> Part:
     names = Names(
         _frozen(np.zeros(1, dtype=np.uint32)) if base is None else base["id_start"],
         _frozen(np.zeros(0, dtype=np.uint8)) if base is None else base["ids"],
+        _frozen(PREFIXES) if base is None else base["prefix"],
+        _frozen(PREFIX_START) if base is None else base["prefix_start"],
         _frozen(_joined_starts([segment.id_start for segment in segments])),
         _frozen(_joined([segment.ids for segment in segments], np.uint8)),
     )
@@ -267,7 +272,7 @@ def _frozen_part(part: Part) -> Part:
     return part._replace(touched=_frozen(part.touched))
 
 
-_EMPTY = part_of(Partition(None, "", None, 0, (), {}, None))  # type: ignore[arg-type] - a partition of nothing
+_EMPTY = part_of(unread(PUBLIC, "", None))
 _NOTHING = np.zeros(0, dtype=np.int32)
 
 
@@ -276,7 +281,7 @@ def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -
     if shared is None:
         return Common(_frozen(_NOTHING), _frozen(_NOTHING), _frozen(_NOTHING))
     known_own, known_shared = 0, 0
-    to_own = np.full(shared.nodes, -1, dtype=np.int32)
+    to_own: Array = np.full(shared.nodes, -1, dtype=np.int32)
     if before is not None and before.shared is not None and before.shared.generation == shared.generation:
         known_own, known_shared = before.own.nodes, before.shared.nodes
         to_own[:known_shared] = before.common.to_own
