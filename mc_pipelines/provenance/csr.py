@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc_pipelines.provenance import log_reader
 from mc_pipelines.provenance.compiling import compiled
 
 Array = NDArray[Any]
@@ -49,6 +50,19 @@ def number_keys(high: Array, low: Array, table: Array, keys_high: Array, keys_lo
             slot = (slot + 1) & mask
         numbers[row] = number
     return numbers
+
+
+def number_ends(claims: log_reader.Claims) -> tuple[Array, Array, Array, Array]:
+    """Number the ends of claims in order of first mention: keys (high, low), hash table, number of each end."""
+    rows = len(claims.seq)
+    high, low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
+    high[0::2], high[1::2] = claims.source_high, claims.target_high
+    low[0::2], low[1::2] = claims.source_low, claims.target_low
+    table = np.full(1 << max(4, (2 * rows).bit_length()), -1, dtype=np.int32)
+    keys_high, keys_low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
+    numbers = number_keys(high, low, table, keys_high, keys_low, 0)
+    count = int(numbers.max()) + 1 if rows else 0
+    return keys_high[:count].copy(), keys_low[:count].copy(), table, numbers
 
 
 @compiled

@@ -16,7 +16,8 @@ Sections (n nodes in order of first mention, m entries a direction, d events):
   ``prefix`` (uint8), ``prefix_start`` (int64): the table of prefixes that they share.
 - ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint8, n): nodes sorted by key, found by the key's
   first bits, told apart by bits 56 to 63; four to eight to a bucket.
-- ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), whether it stands.
+- ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), whether it
+  stands, and whether it is permanent (never superseded or pruned, so that it makes later equal claims superfluous).
 """
 
 from __future__ import annotations

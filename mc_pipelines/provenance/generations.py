@@ -8,7 +8,6 @@ and for readers that still hold them; a mapped file stays readable after it is u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +20,22 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
-from mc_pipelines.provenance.edge_log import CHANNEL, head_of, known_tenants
+from mc_pipelines.provenance.compaction import can_compact, compact
+from mc_pipelines.provenance.edge_log import head_of, known_tenants
 from mc_pipelines.provenance.generation_file import LAYOUT, MAXIMUM_NODES, open_generation, write_generation
 from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.partition import open_partition
+from mc_pipelines.provenance.pointer import Generation, current_generation, publish_generation
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 
 KEPT = 3
 """Generations of a tenant that stay on disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One built generation, as its row says.
-
-    Attributes:
-        tenant: whose graph it is.
-        generation: digest of the file (hex).
-        seq: everything up to this event is inside.
-        path: below the folder of generations.
-        nodes: how many nodes.
-        edges: how many distinct claims of edges (entries of one direction).
-        bytes: size of the file.
-    """
-
-    tenant: TenantId
-    generation: str
-    seq: int
-    path: str
-    nodes: int
-    edges: int
-    bytes: int
-
-
-def build_generation(database: Database, folder: Path, tenant: TenantId, *, clock: Clock) -> Generation:
-    """Build the tenant's generation from the log as it stands and make it current.
+def build_generation(
+    database: Database, folder: Path, tenant: TenantId, *, clock: Clock, whole: bool = False
+) -> Generation:
+    """Build the tenant's generation as the log stands and make it current.
 
     Where the current generation is as new as the log already, that one is returned and nothing is written.
 
@@ -63,13 +44,14 @@ def build_generation(database: Database, folder: Path, tenant: TenantId, *, cloc
         folder: the folder of generations; the file goes below ``<folder>/<tenant>``.
         tenant: whose graph to build; ``public`` for the shared partition.
         clock: tells when it was built.
+        whole: read the log from its beginning, also where the generation before could be merged with the news.
     """
     with database.begin(tenant=tenant) as connection:
         seq = head_of(connection, tenant)
         current = current_generation(connection, tenant)
-        if current is not None and current.seq == seq and (folder / current.path).exists():
+        if not whole and current is not None and current.seq == seq and (folder / current.path).exists():
             return current
-        sections = read_graph(connection, tenant, seq)
+        sections, seq = _sections(connection, folder, tenant, seq, current, whole=whole)
     nodes, edges = len(sections["kind"]), len(sections["up"])
     facts = {"layout": LAYOUT, "tenant": tenant, "seq": seq, "nodes": nodes, "edges": edges}
     path, digest = write_generation(folder / tenant, facts, sections)
@@ -78,6 +60,17 @@ def build_generation(database: Database, folder: Path, tenant: TenantId, *, cloc
         publish_generation(connection, built, clock=clock)
     _forget_old(database, folder, tenant)
     return built
+
+
+def _sections(
+    connection: Connection, folder: Path, tenant: TenantId, seq: int, current: Generation | None, *, whole: bool
+) -> tuple[dict[str, NDArray[Any]], int]:
+    """Return the sections of the next generation and the event up to which they go."""
+    if not whole and current is not None and (folder / current.path).exists():
+        partition = open_partition(connection, folder, tenant)
+        if can_compact(partition):
+            return compact(partition), partition.seq
+    return read_graph(connection, tenant, seq), seq
 
 
 def build_all(database: Database, folder: Path, *, clock: Clock) -> list[Generation]:
@@ -111,7 +104,7 @@ def assemble(
 ) -> dict[str, NDArray[Any]]:
     """Return all sections of the graph that these rows of the log make; see :func:`read_graph`."""
     pruned = closures.closed_seq[closures.valid_to == -1]
-    high, low, table, numbers = number_ends(claims)
+    high, low, table, numbers = csr.number_ends(claims)
     count = len(high)
     if count > MAXIMUM_NODES:
         raise ConflictError(f"A generation holds at most {MAXIMUM_NODES} nodes", field="tenant", value=tenant)
@@ -124,25 +117,12 @@ def assemble(
         claims.type[edges],
         claims.seq[edges],
         count,
-        {"permanent": columns.pop("permanent"), "label": columns["doc_label"], "valid_from": columns["doc_valid_from"]},
+        {"permanent": columns["doc_permanent"], "label": columns["doc_label"], "valid_from": columns["doc_valid_from"]},
     )
     hot, cold = split_lists(lists)
     if tenant == PUBLIC:  # every tenant's reader looks the shared nodes up by key
         cold |= {"key_high": high, "key_low": low}
     return hot | node_sections(nodes, place, count) | csr.index_keys(high) | cold | columns
-
-
-def number_ends(claims: log_reader.Claims) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Number the ends of claims in order of first mention: keys (high, low), hash table, number of each end."""
-    rows = len(claims.seq)
-    high, low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
-    high[0::2], high[1::2] = claims.source_high, claims.target_high
-    low[0::2], low[1::2] = claims.source_low, claims.target_low
-    table = np.full(1 << max(4, (2 * rows).bit_length()), -1, dtype=np.int32)
-    keys_high, keys_low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
-    numbers = csr.number_keys(high, low, table, keys_high, keys_low, 0)
-    count = int(numbers.max()) + 1 if rows else 0
-    return keys_high[:count].copy(), keys_low[:count].copy(), table, numbers
 
 
 def document_columns(documents: log_reader.Documents, pruned: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -152,12 +132,12 @@ def document_columns(documents: log_reader.Documents, pruned: NDArray[Any]) -> d
     standing[pruned] = False
     return {
         "standing": standing,
-        "permanent": np.append([False], documents.permanent),
         "doc_label": np.append(np.zeros(1, dtype=np.uint16), documents.label),
         "doc_valid_from": np.append(empty, documents.valid_from),
         "doc_valid_to": np.append(empty, documents.valid_to),
         "doc_recorded": np.append([0], documents.recorded),
         "doc_standing": standing.astype(np.uint8),
+        "doc_permanent": np.append([False], documents.permanent),
     }
 
 
@@ -179,53 +159,6 @@ def split_lists(lists: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]]
     """Separate what every walk reads from what only a filtered one reads."""
     cold = {name: lists[name] for name in ("up_seq", "down_seq")}
     return {name: array for name, array in lists.items() if name not in cold}, cold
-
-
-def current_generation(connection: Connection, tenant: TenantId) -> Generation | None:
-    """Return the tenant's current generation, None before the first."""
-    row = connection.execute(
-        text(
-            "select g.generation, g.seq, g.path, g.nodes, g.edges, g.bytes from provenance_pointers p"
-            " join provenance_generations g on g.tenant = p.tenant and g.generation = p.generation"
-            " where p.tenant = :tenant"
-        ),
-        {"tenant": tenant},
-    ).one_or_none()
-    if row is None:
-        return None
-    return Generation(tenant, row.generation, row.seq, row.path, row.nodes, row.edges, row.bytes)
-
-
-def publish_generation(connection: Connection, built: Generation, *, clock: Clock) -> bool:
-    """Record a generation and move the pointer to it if it is newer; False where a newer one is current."""
-    facts = {
-        "tenant": built.tenant,
-        "generation": built.generation,
-        "seq": built.seq,
-        "path": built.path,
-        "nodes": built.nodes,
-        "edges": built.edges,
-        "bytes": built.bytes,
-        "built_at": clock.now(),
-    }
-    connection.execute(
-        text(
-            "insert into provenance_generations (tenant, generation, seq, path, nodes, edges, bytes, built_at)"
-            " values (:tenant, :generation, :seq, :path, :nodes, :edges, :bytes, :built_at) on conflict do nothing"
-        ),
-        facts,
-    )
-    moved = connection.execute(
-        text(
-            "insert into provenance_pointers as current (tenant, generation, seq) values (:tenant, :generation, :seq)"
-            " on conflict (tenant) do update set generation = excluded.generation, seq = excluded.seq"
-            " where current.seq <= excluded.seq"
-        ),
-        facts,
-    )
-    if moved.rowcount:
-        connection.execute(text(f"select pg_notify('{CHANNEL}', :tenant)"), {"tenant": built.tenant})
-    return bool(moved.rowcount)
 
 
 def check_structure(path: Path) -> None:

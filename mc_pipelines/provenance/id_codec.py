@@ -241,10 +241,30 @@ def put_id(
 
 
 @compiled
-def _share(starts: NDArray[Any], ids: NDArray[Any], most: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _prefix_hash(text: NDArray[Any], begin: int, length: int) -> int:
+    hashed = length
+    for place in range(begin, begin + length):
+        hashed = (hashed * 31 + np.int64(text[place])) & 0xFFFFFFF
+    return hashed & 1023
+
+
+@compiled
+def _share(
+    starts: NDArray[Any], ids: NDArray[Any], old: NDArray[Any], old_start: NDArray[Any], most: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Encode prefixes by a table that begins with the one given; see :func:`share_prefixes`."""
     table = np.full(1024, -1, dtype=np.int64)
-    known = np.empty(most, dtype=np.int64)
-    count = 0
+    known = np.zeros(most + 1, dtype=np.int64)
+    text = np.empty(len(old) + most * 256, dtype=np.uint8)
+    put_bytes(text, 0, old, 0, len(old))
+    count = len(old_start) - 5
+    for which in range(count):
+        known[which] = old_start[which + 4]
+        slot = _prefix_hash(old, old_start[which + 4], old_start[which + 5] - old_start[which + 4])
+        while table[slot] >= 0:
+            slot = (slot + 1) & 1023
+        table[slot] = which
+    known[count] = len(old)
     out = np.empty(len(ids), dtype=np.uint8)
     out_starts = np.zeros(len(starts), dtype=np.uint32)
     at = 0
@@ -253,43 +273,48 @@ def _share(starts: NDArray[Any], ids: NDArray[Any], most: int) -> tuple[NDArray[
         which = -1
         if ids[begin] == 3:
             length = np.int64(ids[begin + 1])
-            hashed = length
-            for place in range(begin + 2, begin + 2 + length):
-                hashed = (hashed * 31 + np.int64(ids[place])) & 0xFFFFFFF
-            slot = hashed & 1023
+            slot = _prefix_hash(ids, begin + 2, length)
             while table[slot] >= 0 and which < 0:
                 first = known[table[slot]]
-                same = np.int64(ids[first + 1]) == length
+                same = known[table[slot] + 1] - first == length
                 place = 0
                 while same and place < length:
-                    same = ids[first + 2 + place] == ids[begin + 2 + place]
+                    same = text[first + place] == ids[begin + 2 + place]
                     place += 1
                 if same:
                     which = table[slot]
                 else:
                     slot = (slot + 1) & 1023
             if which < 0 and count < most:
-                known[count] = begin
                 table[slot] = count
                 which = count
                 count += 1
+                known[count] = put_bytes(text, known[count - 1], ids, begin + 2, begin + 2 + length)
         if which >= 0:
             out[at] = 4 + which
             at = put_bytes(out, at + 1, ids, end - 16, end)
         else:
             at = put_bytes(out, at, ids, begin, end)
         out_starts[row + 1] = at
-    return out_starts, out[:at].copy(), known[:count].copy()
+    return out_starts, out[:at].copy(), text[: known[count]].copy(), known[: count + 1].copy()
 
 
 def share_prefixes(
-    starts: NDArray[Any], ids: NDArray[Any]
+    starts: NDArray[Any],
+    ids: NDArray[Any],
+    prefixes: NDArray[Any] = PREFIXES,
+    prefix_start: NDArray[Any] = PREFIX_START,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return encoded ids with their prefixes in a table: starts, ids, and the table's text and starts."""
-    out_starts, out, known = _share(starts, ids, _MOST_PREFIXES)
-    texts = [ids[first + 2 : first + 2 + int(ids[first + 1])] for first in known]
-    ends = PREFIX_START[-1] + np.cumsum([len(each) for each in texts], dtype=np.int64)
-    return out_starts, out, np.concatenate([PREFIXES, *texts]), np.append(PREFIX_START, ends)
+    """Return encoded ids with their prefixes in a table: starts, ids, and the table's text and starts.
+
+    Args:
+        starts: where each id begins; one more than ids.
+        ids: encoded ids without a table.
+        prefixes: the table so far.
+        prefix_start: where each of its prefixes begins.
+    """
+    out_starts, out, text, known = _share(starts, ids, prefixes, prefix_start, _MOST_PREFIXES)
+    return out_starts, out, text, np.append(prefix_start[:4], known)
 
 
 def unshared(encoded: bytes, prefixes: NDArray[Any], prefix_start: NDArray[Any]) -> bytes:

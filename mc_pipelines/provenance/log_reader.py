@@ -34,6 +34,25 @@ _ROW = np.dtype(
         ("type", ">i2"),
     ]
 )
+_DOCUMENT = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("seq_length", ">i4"),
+        ("seq", ">i8"),
+        ("label_length", ">i4"),
+        ("label", ">i2"),
+        ("from_length", ">i4"),
+        ("valid_from", ">i8"),
+        ("to_length", ">i4"),
+        ("valid_to", ">i8"),
+        ("recorded_length", ">i4"),
+        ("recorded_at", ">i8"),
+        ("permanent_length", ">i4"),
+        ("permanent", ">i4"),
+    ]
+)
+_POSTGRESQL_EPOCH = 946_684_800_000_000
+"""Microseconds from 1970 to 2000, from which PostgreSQL counts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ORDINAL_BITS = 26
 
@@ -163,34 +182,41 @@ def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low
 
 def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Documents:
     """Read the documents of events ``after`` < seq <= ``upto``."""
-    rows = connection.execute(
-        text(
-            "select seq, label, valid_from, valid_to, recorded_at, series is null and not prunable as permanent"
-            " from provenance_documents where tenant = :tenant and seq > :after and seq <= :upto"
-        ),
-        {"tenant": tenant, "after": after, "upto": upto},
-    ).all()
+    raw = _copy_out(
+        connection,
+        "select seq, label, valid_from, coalesce(valid_to, 'infinity'), recorded_at,"
+        " (series is null and not prunable and valid_to is null)::int4 from provenance_documents"
+        " where tenant = %s and seq > %s and seq <= %s",
+        (tenant, after, upto),
+    )
+    rows = np.frombuffer(raw[_HEADER:-2], dtype=_DOCUMENT)
+    place = rows["seq"].astype(np.int64) - after - 1
     count = upto - after
-    made = Documents(
+
+    def column(name: str, dtype: Any, missing: int) -> Array:
+        values = np.full(count, missing, dtype=dtype)
+        values[place] = rows[name]
+        return values
+
+    def moments(name: str, missing: int) -> Array:
+        values = column(name, np.int64, FOREVER)
+        known = values != FOREVER  # PostgreSQL's infinity is the same number
+        values[known] += _POSTGRESQL_EPOCH
+        values[~known] = missing
+        return values
+
+    exists = np.zeros(count, dtype=np.bool_)
+    exists[place] = True
+    return Documents(
         after + 1,
         upto,
-        np.zeros(count, dtype=np.bool_),
-        np.zeros(count, dtype=np.uint16),
-        np.full(count, FOREVER, dtype=np.int64),
-        np.full(count, FOREVER, dtype=np.int64),
-        np.zeros(count, dtype=np.int64),
-        np.zeros(count, dtype=np.bool_),
+        exists,
+        column("label", np.uint16, 0),
+        moments("valid_from", FOREVER),
+        moments("valid_to", FOREVER),
+        moments("recorded_at", 0),
+        column("permanent", np.bool_, 0),
     )
-    for row in rows:
-        place = row.seq - after - 1
-        made.exists[place] = True
-        made.label[place] = row.label
-        made.valid_from[place] = microseconds(row.valid_from)
-        if row.valid_to is not None:
-            made.valid_to[place] = microseconds(row.valid_to)
-        made.recorded[place] = microseconds(row.recorded_at)
-        made.permanent[place] = row.permanent and row.valid_to is None
-    return made
 
 
 def read_closures(connection: Connection, tenant: TenantId, *, upto: int) -> Closures:

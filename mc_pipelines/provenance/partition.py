@@ -22,15 +22,15 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
 from mc_pipelines.provenance.edge_log import head_of
 from mc_pipelines.provenance.generation_file import MAXIMUM_NODES, GenerationFile, open_generation
-from mc_pipelines.provenance.generations import current_generation, number_ends
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.log_reader import Closures
+from mc_pipelines.provenance.pointer import current_generation
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 from mc_pipelines.provenance.segment import Segment, add_segment, sorted_lists
 
 Array = NDArray[Any]
-DOCUMENT_COLUMNS = ("doc_label", "doc_valid_from", "doc_valid_to", "doc_recorded", "doc_standing")
+DOCUMENT_COLUMNS = ("doc_label", "doc_valid_from", "doc_valid_to", "doc_recorded", "doc_standing", "doc_permanent")
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def unread(tenant: TenantId, generation: str, base: GenerationFile | None) -> Pa
         "doc_valid_to": np.full(rows, log_reader.FOREVER, dtype=np.int64),
         "doc_recorded": np.zeros(rows, dtype=np.int64),
         "doc_standing": np.zeros(rows, dtype=np.uint8),
+        "doc_permanent": np.zeros(rows, dtype=np.bool_),
     }
     seq = 0 if base is None else int(base.facts["seq"])
     return Partition(tenant, generation, base, seq, (), recent, Closures(none, none, none))
@@ -194,6 +195,7 @@ def extend(
         "doc_valid_to": documents.valid_to,
         "doc_recorded": documents.recorded,
         "doc_standing": documents.exists.astype(np.uint8),
+        "doc_permanent": documents.permanent,
     }
     recent = {name: np.append(partition.recent[name], columns[name]) for name in DOCUMENT_COLUMNS}
     segments = partition.segments
@@ -208,7 +210,7 @@ def _segment(
     nodes: log_reader.Nodes,
     more: Callable[[Array, Array], log_reader.Nodes],
 ) -> Segment:
-    high, low, table, local = number_ends(claims)
+    high, low, table, local = csr.number_ends(claims)
     numbers = partition.find_keys(high, low)
     fresh = np.flatnonzero(numbers < 0)
     first = partition.nodes

@@ -69,7 +69,8 @@ def generations_are_sound(maestro: Maestro) -> dg.AssetCheckResult:
     """Read each current file from end to end."""
     from mc_pipelines.foundation.errors import MaestroError
     from mc_pipelines.provenance.edge_log import known_tenants
-    from mc_pipelines.provenance.generations import check_structure, current_generation
+    from mc_pipelines.provenance.generations import check_structure
+    from mc_pipelines.provenance.pointer import current_generation
 
     context = maestro.open()
     problems = []
