@@ -1,4 +1,5 @@
-# mypy: disable-error-code="assignment" - numba infers the integers of compiled loops
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="assignment"
 # ruff: noqa: PLR0917 - flat arguments compile
 """The next generation from the one before: segments merged in, byte for byte what a build from the whole log gives.
 

@@ -1,3 +1,5 @@
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="arg-type,assignment"
 # ruff: noqa: PLR2004, PLR0917, SIM110 - byte values and lengths of the forms described below; loops that compile
 """Ids as bytes: a digest is 32 bytes, not 64 characters; and back, as JSON text.
 

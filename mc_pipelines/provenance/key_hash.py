@@ -1,4 +1,5 @@
-# mypy: disable-error-code="assignment" - numba infers the integers of compiled loops
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="assignment"
 """Keys of nodes from their encoded ids, many at a time: BLAKE2b (RFC 7693) compiled, as ``node_key`` computes it.
 
 The store keeps no keys beside ids, so whether a candidate of the index is the node asked for is decided by

@@ -1,4 +1,5 @@
-# mypy: disable-error-code="assignment" - numba infers the integers of compiled loops
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="assignment"
 """What the log added since a generation, in small immutable pieces that are merged like with like.
 
 A segment holds what some consecutive events added: new nodes, numbered on from where the one before ended, and

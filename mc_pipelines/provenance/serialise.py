@@ -1,4 +1,5 @@
-# mypy: disable-error-code="return-value,arg-type" - numba infers the integers of compiled loops
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="return-value,arg-type"
 # ruff: noqa: FBT003, PLR0917, PLR2004 - flat arguments are what compiles; characters of JSON and of hexadecimal
 """Answers as JSON bytes, written from the encoded ids without a Python object per node.
 
@@ -221,7 +222,7 @@ def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: 
         out[:used] = kept[:used]
     begin = int(spans[first_node, 0]) - 7 if first_node < count else used
     ended = _write_edges(lower, upper, code, spans, out, used, _TEXT, _TEXT_START)
-    view = memoryview(out)  # type: ignore[arg-type]
+    view = memoryview(out)
     return view[begin : max(begin, used - 1)], view[used : max(used, ended - 1)]
 
 

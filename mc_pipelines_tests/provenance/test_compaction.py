@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +18,7 @@ from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.compaction import can_compact, compact
 from mc_pipelines.provenance.edge_log import ingest_claims
+from mc_pipelines.provenance.generation_file import write_generation
 from mc_pipelines.provenance.generations import assemble, build_generation
 from mc_pipelines.provenance.log_reader import Closures
 from mc_pipelines_tests.conftest import TestDatabase
@@ -65,3 +69,39 @@ def test_merged_and_whole_generations_have_one_name(database: TestDatabase, cloc
         ingest_claims(database.app, ACME, sbom(f"b{number}", {f"p{number}": ["libc6", f"q{number}"]}), clock=clock)
     merged = build_generation(database.app, tmp_path, ACME, clock=clock)
     assert build_generation(database.app, tmp_path / "again", ACME, clock=clock, whole=True) == merged
+
+
+_PLAINLY = """
+import sys
+from pathlib import Path
+from mc_pipelines.provenance.compiling import COMPILES
+from mc_pipelines_tests.provenance.test_compaction import names_of_both
+assert not COMPILES
+print(*names_of_both(Path(sys.argv[1])))
+"""
+_SOME = [
+    Document(((0, 1, 0), (12, 13, 1), (14, 15, 2))),
+    Document(((0, 1, 0), (2, 13, 0), (15, 12, 1)), label=2),
+    Document(((13, 1, 0), (6, 7, 0), (7, 6, 0)), permanent=False),
+]
+
+
+def names_of_both(folder: Path) -> tuple[str, str]:
+    """Names of a built generation and of a merged one."""
+    facts = {"layout": 0, "tenant": "acme", "seq": 3}
+    built = assemble(ACME, *rows(_SOME, 1, 3), _OPEN)
+    merged = compact(partition(_SOME, folder, compacted=1, steps=(2,)))
+    return write_generation(folder, facts, built)[1], write_generation(folder, facts, merged)[1]
+
+
+def test_without_the_compiler_generations_are_the_same(tmp_path: Path) -> None:
+    compiled = names_of_both(tmp_path)
+    plain = subprocess.run(
+        [sys.executable, "-c", _PLAINLY, str(tmp_path)],
+        env={**os.environ, "MC_GRAPH_ENGINE": "numpy"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert tuple(plain.stdout.split()) == compiled
+    assert compiled[0] == compiled[1]
