@@ -238,6 +238,32 @@ def redraft(name: Name, person: Who, json: Json = False) -> None:
 
 
 @app.command()
+def review(
+    month: Annotated[str, typer.Argument(help="UTC month of issue, such as 2026-01.")],
+    person: Who,
+    key: Key,
+    out: Annotated[Path, typer.Option(help="File to write the signed review to.")],
+    onto: Annotated[Path | None, typer.Option(help="The review that the other person signed.")] = None,
+    json: Json = False,
+) -> None:
+    """Sign the financial review of a month; docs/sla/financial-review.md says what to look at first.
+
+    Example: mc credits review 2026-01 --as 0197... --key file:~/carl.pem --onto mary.json --out review.json
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.sla.financial_review import sign_review
+
+    signer, earlier = open_signer(key), None if onto is None else onto.read_bytes()
+    context = open_context()
+    with context.database.begin() as connection:
+        who = signing_person(connection, person)
+    content = sign_review(context.database, context.clock, month, who, signer, onto=earlier)
+    out.write_bytes(content)
+    answer = {"month": month, "out": out, "signatures": 1 if onto is None else 2}
+    print_json(answer) if json else print(f"{out}: {answer['signatures']} of 2 signatures")
+
+
+@app.command()
 def check(json: Json = False) -> None:
     """Prove that nothing was left out: incidents == notes + determinations, breaches == notes; exit 1 if not.
 

@@ -16,6 +16,7 @@ _REGISTRARS = (
     "mc_pipelines.runner.verification",
     "mc_pipelines.keys.verification",
     "mc_pipelines.sla.verification",
+    "mc_pipelines.sla.financial_review",
     "mc_pipelines.policy.verification",
     "mc_pipelines.provenance.verification",
     "mc_pipelines.estimator.verification",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.sla.note_store import list_notes
+from mc_pipelines.sla.note_store import Issued, list_notes
 
 COLUMNS = (
     "number",
@@ -31,10 +32,15 @@ COLUMNS = (
 
 def register_csv(connection: Connection, *, tenant: TenantId | None = None) -> str:
     """Return all issued documents, by number; the sum of ``amount`` per tenant is what the ledger says we owe."""
+    return register_of(list_notes(connection, tenant=tenant))
+
+
+def register_of(notes: Iterable[Issued]) -> str:
+    """Return the register of some documents."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for note in list_notes(connection, tenant=tenant):
+    for note in notes:
         subject = note.subject
         writer.writerow(
             (

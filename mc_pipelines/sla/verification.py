@@ -17,6 +17,7 @@ from mc_pipelines.sla.note import NOTE_TYPE
 
 NO_CREDIT_TYPE = predicate_type("sla-no-credit")
 COMPLETENESS_TYPE = predicate_type("sla-completeness")
+FINANCIAL_REVIEW_TYPE = predicate_type("sla-financial-review")
 _TWO = 2
 
 
