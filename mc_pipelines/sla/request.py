@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 from mc_pipelines.foundation.canonical import parse_json
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
-from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
+from mc_pipelines.foundation.errors import ConflictError, InputError, MaestroError, NotFoundError
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.foundation.money import Money, exact
+from mc_pipelines.foundation.tenants import Person
 from mc_pipelines.sla.assessment import is_closed, subject_of_period
 from mc_pipelines.sla.calendar import Period, parse_period
 from mc_pipelines.sla.contract import Objective
@@ -23,6 +24,7 @@ from mc_pipelines.sla.issue import complete
 from mc_pipelines.sla.limits import DEFAULT_LIMITS, Limits
 from mc_pipelines.sla.note import plain_numbers
 from mc_pipelines.sla.note_store import Issued, list_notes
+from mc_pipelines.sla.review import audit_refusal
 
 CREATED, ACCEPTED, REPLAYED = 201, 202, 200
 
@@ -46,6 +48,7 @@ def create_credit(
     objective: Objective = Objective.AVAILABILITY,
     expected: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    person: Person | None = None,
 ) -> Answer:
     """Draft, complete or repeat the credit of a period.
 
@@ -59,6 +62,7 @@ def create_credit(
         objective: availability or latency.
         expected: the caller's own figure in major units; never used, only compared.
         limits: from when a third person must sign.
+        person: who asks; a refusal is audited under them.
 
     Raises:
         UnavailableError: credits are read-only (503).
@@ -67,28 +71,40 @@ def create_credit(
         InputError: no data, no breach, no charge, a period that is not the contract's or not closed (422).
     """
     now = clock.now()
-    with database.begin() as connection:
-        require_writable(connection, tenant)
-        assigned, billing = _resolve(connection, tenant, service, objective, period, contract)
-        if not is_closed(assigned.contract, billing, now):
-            raise InputError(
-                "The period is not closed: late facts may still come",
-                field="period",
-                value=billing.text,
-                mend="ask again once the contract's closeAfter has passed",
-            )
-        outcome = draft_period(connection, assigned, billing, now=now, limits=limits)
-        notes = list_notes(connection, subject=subject_of_period(assigned, billing))
+    try:
+        with database.begin() as connection:
+            require_writable(connection, tenant)
+            assigned, billing = _resolve(connection, tenant, service, objective, period, contract)
+            _require_closed(assigned, billing, now)
+            outcome = draft_period(connection, assigned, billing, now=now, limits=limits)
+            notes = list_notes(connection, subject=subject_of_period(assigned, billing))
+            # Compared before anything is committed: a refusal leaves no draft behind.
+            if outcome.draft is not None:
+                _compare(expected, outcome.draft.amount)
+            elif notes:
+                _compare(expected, _sum(notes))
+            else:
+                raise _nothing(outcome)
+    except MaestroError as error:
+        if person is not None:
+            audit_refusal(database, "credits.request-refused", f"{tenant} {service}", person, error, now)
+        raise
     if outcome.draft is None:
-        if not notes:
-            raise _nothing(outcome)
-        _compare(expected, _sum(notes))
         return Answer(REPLAYED, note_body(notes[-1]))
-    _compare(expected, outcome.draft.amount)
     issued = complete(database, clock, outcome.draft.draft_id)
     if issued is not None:
         return Answer(CREATED, note_body(issued))
     return Answer(ACCEPTED, draft_body(outcome))
+
+
+def _require_closed(assigned: Assigned, period: Period, now: datetime) -> None:
+    if not is_closed(assigned.contract, period, now):
+        raise InputError(
+            "The period is not closed: late facts may still come",
+            field="period",
+            value=period.text,
+            mend="ask again once the contract's closeAfter has passed",
+        )
 
 
 def _resolve(

@@ -129,11 +129,13 @@ class World:
         self.roll()
         self.charge()
 
-    def person(self, name: str, role: str, number: int, *, subject: str | None = None) -> Person:
+    def person(
+        self, name: str, role: str, number: int, *, subject: str | None = None, issuer: str = "https://issuer.example"
+    ) -> Person:
         signer = LocalSigner.generate()
         person = Person(
             PersonId(UUID(int=number)),
-            "https://issuer.example",
+            issuer,
             subject or f"{name.lower()}@example.com",
             name,
             frozenset({role}),

@@ -8,6 +8,8 @@ import random
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ from mc_pipelines.sla.note import open_note
 from mc_pipelines.sla.note_store import Issued
 from mc_pipelines.sla.pack import build_pack
 from mc_pipelines.sla.pack_verification import recompute, verify_pack
+from mc_pipelines.sla.timestamps import stamp_notes
+from mc_pipelines_tests.attest.tsa import authority
 from mc_pipelines_tests.sla.conftest import World
 
 pytestmark = pytest.mark.database
@@ -91,14 +95,12 @@ def test_rows_of_other_tenants_are_not_in_the_pack(packed: tuple[World, Issued, 
     assert {day["tenant"] for day in evidence["slices"]} == {"acme"}
 
 
-@pytest.mark.parametrize(
-    "name", ["note.json", "contract.json", "evidence.json", "note.json.tlog-proof", "envelope.json"]
-)
+@pytest.mark.parametrize("name", ["note.json", "contract.json", "evidence.json", "note.json.tlog-proof", "checkpoint"])
 def test_byte_flips_are_refused_even_with_new_manifests(packed: tuple[World, Issued, bytes, Trust], name: str) -> None:
-    """The attacker also rewrites the manifests: signatures and recomputation must hold on their own."""
+    """1,000 in all. The attacker also rewrites the manifests: signatures and recomputation must hold on their own."""
     _, _, pack, trust = packed
     payload, chance = read_bag(pack), random.Random(1321)  # noqa: S311 - a seeded choice of bytes to flip
-    for _ in range(60):
+    for _ in range(200):
         content = bytearray(payload[name])
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         forged = write_bag(payload | {name: bytes(content)}, {}, info={})
@@ -138,3 +140,39 @@ def test_the_shell_script_agrees(packed: tuple[World, Issued, bytes, Trust], tmp
     evidence = tmp_path / "pack" / "data" / "evidence.json"
     evidence.write_bytes(evidence.read_bytes() + b" ")
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+@pytest.mark.system
+def test_a_time_stamp_comes_along_where_an_authority_is_set(
+    packed: tuple[World, Issued, bytes, Trust], tmp_path: Path, need_program: Callable[[str, str], str]
+) -> None:
+    need_program("openssl", "install the Debian package openssl")
+    world, issued, bare, trust = packed
+    assert "envelope.json.tsr" not in read_bag(bare)
+    assert stamp_notes(world.database, world.clock, None) == 0
+    with authority(tmp_path / "tsa") as tsa:
+        assert stamp_notes(world.database, world.clock, tsa.url) == 1
+        assert stamp_notes(world.database, world.clock, tsa.url) == 0, "once each"
+    with world.database.begin() as connection:
+        pack = build_pack(connection, issued)
+    unbelieved = verify_pack(pack, trust)
+    assert unbelieved.ok
+    assert any("no time-stamping authority is in the trust file" in line for line in unbelieved.not_proved)
+    report = verify_pack(pack, replace(trust, timestamp_authorities=(tsa.root,)))
+    assert report.ok, report.problems
+    assert any("A time-stamping authority has seen the signed statement at" in line for line in report.proved)
+    payload = read_bag(pack)
+    (tmp_path / "envelope.json").write_bytes(payload["envelope.json"])
+    (tmp_path / "stamp").write_bytes(payload["envelope.json.tsr"])
+    verify = ["openssl", "ts", "-verify", "-data", "envelope.json", "-in", "stamp", "-CAfile", "tsa/root.pem"]
+    assert subprocess.run(verify, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    with authority(tmp_path / "other") as other:
+        refused = verify_pack(pack, replace(trust, timestamp_authorities=(other.root,)))
+    assert not refused.ok
+
+
+def test_the_documentation_lists_every_file(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sla" / "disclosure-pack.md").read_text("utf-8")
+    with zipfile.ZipFile(io.BytesIO(packed[2])) as archive:
+        missing = [name for name in archive.namelist() if f"`{name.removeprefix('data/')}`" not in text]
+    assert missing == []

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +12,6 @@ from mc_pipelines.foundation.errors import ConflictError, InputError, MaestroErr
 from mc_pipelines.foundation.flags import SLA_CREDITS, set_flag
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.sla.draft_store import get_draft
-from mc_pipelines.sla.issue import complete
 from mc_pipelines.sla.request import Answer, create_credit
 from mc_pipelines_tests.sla.conftest import World
 
@@ -110,38 +104,3 @@ def counts(world: World) -> dict[str, int]:
     }
     with world.database.begin() as connection:
         return {name: int(connection.execute(text(query)).scalar_one()) for name, query in queries.items()}
-
-
-_CHILD = """
-import sys
-from mc_pipelines.foundation.clock import FrozenClock, parse_utc
-from mc_pipelines.foundation.database import Database
-from mc_pipelines.sla.issue import complete
-url, draft, now = sys.argv[1:]
-print("ready", flush=True)
-sys.stdin.readline()
-complete(Database(url), FrozenClock(parse_utc(now, field="now")), draft)
-"""
-
-
-def test_killed_at_any_moment_there_is_one_truth(world: World) -> None:
-    """Processes that issue the note are killed after ever longer; whatever happens, a retry ends in one of each."""
-    world.breach()
-    draft = world.draft()
-    world.approve(world.maker, draft)
-    world.approve(world.checker, draft)
-    arguments = [sys.executable, "-c", _CHILD, world.database.url, draft.draft_id, world.clock.now().isoformat()]
-    for delay in (0.0, 0.01, 0.03, 0.06, 0.1):
-        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            child.stdin.write("go\n")
-            child.stdin.flush()
-            time.sleep(delay)
-            os.kill(child.pid, signal.SIGKILL)
-        found = counts(world)
-        assert found["notes"] == found["posted"] == found["leaves"] == found["last"]
-    issued = complete(world.database, world.clock, draft.draft_id)
-    assert issued is not None
-    assert counts(world) == {"notes": 1, "posted": 1, "leaves": 1, "last": 1}

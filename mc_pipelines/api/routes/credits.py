@@ -104,6 +104,7 @@ def create(request: CreditRequest, access: AccessOf, context: ContextOf) -> JSON
         contract=request.contract,
         objective=request.objective,
         expected=request.expected,
+        person=access.person,
     )
     return JSONResponse(answer.body, status_code=answer.status)
 
