@@ -166,7 +166,7 @@ class _Pipeline:
                 continue
             moments = [one for one in (document.seen, recorded.get(read.claims.document)) if one is not None]
             claims = judge(read, self.roots, cache=self.cache, seen=min(moments, default=None))
-            found.append(in_series(claims) if any(part.signatures for part in read.parts) else claims)
+            found.append(in_series(claims, signed=any(part.signatures for part in read.parts)))
         return found
 
     def _ingest(self, claims: list[Claims]) -> list[IngestResult]:

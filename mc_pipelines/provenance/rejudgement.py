@@ -32,9 +32,17 @@ def first_recorded(connection: Connection, tenant: TenantId, documents: Iterable
     return {Digest(row.digest): row.recorded_at for row in rows}
 
 
-def in_series(claims: Claims) -> Claims:
-    """Return a signed document's claims as the first verdict on it."""
-    return msgspec.structs.replace(claims, series=_PREFIX + claims.document, version=0)
+def in_series(claims: Claims, *, signed: bool) -> Claims:
+    """Return a signed document's claims as the first verdict on it; no other document gets into such a series.
+
+    A signed bill of materials is in the series of its verdicts, not in that of its serial number: what it lists is
+    ended by whoever signed it, never by an unsigned document that states a higher version.
+    """
+    if signed:
+        return msgspec.structs.replace(claims, series=_PREFIX + claims.document, version=0)
+    if claims.series is not None and claims.series.startswith(_PREFIX):
+        return msgspec.structs.replace(claims, series="claimed " + claims.series)
+    return claims
 
 
 def rejudged(

@@ -189,8 +189,9 @@ def keys_that_hold(part: SignedPart, roots: TrustRoots) -> tuple[tuple[tuple[Tru
 def _cached(
     part: SignedPart, roots: TrustRoots, artifact: bytes | None, cache: VerdictCache | None, seen: datetime | None
 ) -> Verification:
-    if cache is None:
-        return judge_part(part, roots, artifact, seen)
+    flaw = _flaw(part, artifact)  # may lie in what stands beside the container that names the receipt
+    if flaw is not None or cache is None:
+        return flaw or judge_part(part, roots, artifact, seen)
     about = "" if artifact is None else hashlib.sha256(artifact).hexdigest()
     ended = roots.own is not None and any(key.status is not KeyStatus.ACTIVE for key in roots.own.keys)
     key = (part.receipt, roots.digest, f"{about} {seen if ended else ''}")

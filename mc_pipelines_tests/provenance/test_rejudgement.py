@@ -124,6 +124,21 @@ def test_a_receipt_that_arrives_after_the_rotation_needs_a_record_of_ours(
     assert found.verification == "verified"
 
 
+@pytest.mark.parametrize("version", [1, 2**31 - 1])
+def test_no_document_ends_a_verdict_by_calling_itself_one(
+    database: TestDatabase, clock: FrozenClock, version: int
+) -> None:
+    clock.advance(timedelta(days=2))
+    recorded = put(database, clock, TRUSTED)
+    forged = bom(serialNumber=f"verdict:{recorded.document}", version=version)
+    assert put(database, clock, TRUSTED, dump(forged)).status == "accepted"
+    clock.advance(timedelta(days=1))
+    assert verified_at(database, clock.now())
+    assert put(database, clock, TRUSTED).verification == "verified"
+    assert put(database, clock, REVOKED).verification == "stale"  # and its own next verdict still ends it
+    assert not verified_at(database, clock.now())
+
+
 def test_unsigned_documents_have_nothing_to_judge(database: TestDatabase, clock: FrozenClock) -> None:
     first = put(database, clock, NOBODY, dump(bom()))
     again = put(database, clock, TRUSTED, dump(bom()))

@@ -183,6 +183,21 @@ def test_cache_keeps_verdicts_per_content_and_trust() -> None:
     assert verdict(content, ours(status=KeyStatus.COMPROMISED), cache=cache).verification.status is S.STALE
 
 
+def test_a_cached_verdict_is_not_that_of_altered_text_beside_the_same_envelope() -> None:
+    envelope_bytes = signed()
+
+    def cloud_build(digest: str) -> bytes:
+        occurrence = {"kind": "BUILD", "resourceUri": f"https://example.org/x@sha256:{digest}", "envelope": "ENVELOPE"}
+        document = dump({"image_summary": {}, "provenance_summary": {"provenance": [occurrence]}})
+        return document.replace(b'"ENVELOPE"', envelope_bytes)
+
+    good, altered = cloud_build(A), cloud_build("b" * 64)
+    for order in ((good, altered), (altered, good)):
+        cache = VerdictCache()
+        verdicts = {content: verdict(content, theirs(), cache=cache).verification.status for content in order}
+        assert verdicts == {good: S.VERIFIED, altered: S.FAILED}
+
+
 def test_managed_bundle_by_key_not_by_hint() -> None:
     envelope = json.loads(signed())
     bundle = {
