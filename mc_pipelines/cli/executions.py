@@ -49,6 +49,7 @@ def show(execution_id: Id, json: Json = False) -> None:
     from dataclasses import asdict
 
     from mc_pipelines.cli.context import open_context
+    from mc_pipelines.executions.manifest import without_values
     from mc_pipelines.executions.records import get_execution, get_receipt, get_transitions
     from mc_pipelines.foundation.ids import parse_uuid
 
@@ -58,7 +59,8 @@ def show(execution_id: Id, json: Json = False) -> None:
         steps = get_transitions(connection, wanted)
         receipt = get_receipt(connection, wanted)
     if json:
-        found = {"execution": asdict(published), "transitions": [asdict(step) for step in steps]}
+        shown = asdict(published) | {"manifest": without_values(published.manifest)}
+        found = {"execution": shown, "transitions": [asdict(step) for step in steps]}
         print_json(found | {"receipt": None if receipt is None else asdict(receipt)})
         return
     print(f"{published.execution_id} of {published.tenant}: {published.workflow} ({published.manifest_digest})")

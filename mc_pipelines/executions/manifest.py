@@ -7,6 +7,7 @@ name on every machine. Unknown fields, floats, naive times and malformed digests
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -169,6 +170,14 @@ def manifest_of(document: Any) -> Manifest:
         value = first.get("input")
         shown = value if isinstance(value, str | int | bool) else None
         raise InputError(_sentence(first["type"], first["msg"]), field=field, value=shown, mend=_MEND) from error
+
+
+def without_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest's JSON as it may be shown: of the environment only the names, for its values are secrets."""
+    shown = dict(document)
+    if "environment" in shown:
+        shown["environment"] = sorted(shown["environment"])
+    return shown
 
 
 def example_manifest(tenant: str) -> Manifest:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from mc_pipelines.executions.manifest import Manifest
+from mc_pipelines.executions.manifest import Manifest, without_values
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.ids import Digest
@@ -87,9 +87,7 @@ class Receipt:
 
     def predicate(self) -> dict[str, Any]:
         """Return the predicate; values of the environment are secrets of the tenant and stay out."""
-        parameters = self.manifest.document()
-        if "environment" in parameters:
-            parameters["environment"] = sorted(parameters["environment"])
+        parameters = without_values(self.manifest.document())
         inputs = [
             {"name": file.path, "digest": {"sha256": file.digest.removeprefix("sha256:")}}
             for file in self.manifest.inputs

@@ -139,7 +139,7 @@ def place(
         "flags": dict(flags),
         "candidates": [each.document() for each in sorted(candidates, key=lambda each: each.name)],
     }
-    prices = digest_of({each.price_id: each.micro_usd_per_cpu_hour for each in candidates})
+    prices = digest_of({each.name: [each.price_id, each.micro_usd_per_cpu_hour] for each in candidates})
     allowed = engine.evaluate(ALLOW, question)
     denied = engine.evaluate(DENY, question)
     denials, malformed = _denials(denied)

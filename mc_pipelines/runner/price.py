@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mc_pipelines.foundation.canonical import digest_of
-from mc_pipelines.foundation.errors import NotFoundError
+from mc_pipelines.foundation.errors import InputError, NotFoundError
 from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.foundation.money import minor_unit_exponent, round_half_up
 
@@ -39,6 +39,16 @@ class PriceTable:
     """The prices that placement and charging use; named by its digest in every decision."""
 
     prices: Mapping[tuple[str, str], Price]
+
+    def __post_init__(self) -> None:
+        currencies = {price.currency for price in self.prices.values()}
+        if len(currencies) > 1:
+            raise InputError(
+                "Placement compares prices, so those of one table are in one currency",
+                field="currency",
+                value=", ".join(sorted(currencies)),
+                mend="convert them at the rate of a day, under price ids that name it",
+            )
 
     def of(self, cloud: str, region: str) -> Price:
         """Return the price of a place.

@@ -111,10 +111,19 @@ def test_a_published_execution_runs_and_its_receipt_can_be_fetched(
     shown = client.get(path, headers=headers).json()
     assert shown["state"] == "succeeded", shown
     assert [step["state"] for step in shown["steps"]][:2] == ["published", "queued"]
-    assert shown["manifest"] == MANIFEST
+    assert shown["manifest"] == MANIFEST | {"environment": sorted(MANIFEST["environment"])}
     fetched = client.get(path + "/receipt", headers=headers)
     assert fetched.headers["content-type"] == "application/vnd.dsse+json"
     assert sha256_digest(fetched.content) == shown["receiptDigest"]
     assert Envelope.from_document(fetched.json()).payload_type == "application/vnd.in-toto+json"
     for hidden in (path, path + "/receipt"):
         problem(client.get(hidden, headers=bearer("rita", "globex")), 404, "not-found")
+
+
+def test_values_of_the_environment_are_shown_to_nobody(client: httpx.Client, bearer: Bearer) -> None:
+    headers = bearer("paul", "acme")
+    manifest = MANIFEST | {"environment": {"TOKEN": "s3cr3t-value"}}
+    created = client.post("/api/executions", json=manifest, headers=headers)
+    shown = client.get(created.headers["location"], headers=headers)
+    assert shown.json()["manifest"]["environment"] == ["TOKEN"]
+    assert "s3cr3t-value" not in created.text + shown.text

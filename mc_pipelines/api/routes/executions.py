@@ -12,7 +12,7 @@ from mc_pipelines.api.access import Access, AccessOf, ContextOf, guarded_router
 from mc_pipelines.api.documents import Answer, Moment
 from mc_pipelines.api.openapi import answers, schema_of
 from mc_pipelines.composition import Context
-from mc_pipelines.executions.manifest import Manifest, example_manifest, manifest_of
+from mc_pipelines.executions.manifest import Manifest, example_manifest, manifest_of, without_values
 from mc_pipelines.executions.records import Published, get_execution, get_receipt, get_transitions
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import ExecutionId, parse_uuid
@@ -128,7 +128,7 @@ def show(execution: str, access: AccessOf, context: ContextOf) -> ExecutionDetai
         receipt = get_receipt(connection, published.execution_id)
     return ExecutionDetails(
         **_facts(context, published),
-        manifest=published.manifest,
+        manifest=without_values(published.manifest),
         steps=[Step(attempt=one.attempt, state=one.state, at=one.at, reason=one.detail.get("reason")) for one in steps],
         receipt_digest=None if receipt is None else receipt.receipt_digest,
     )

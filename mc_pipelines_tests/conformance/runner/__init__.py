@@ -1,0 +1,1 @@
+"""Published data about the clouds, read by our runner."""
