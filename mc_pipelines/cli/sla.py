@@ -242,22 +242,27 @@ def ingest(
 
 @app.command()
 def rollup(json: Json = False) -> None:
-    """Roll up every day whose facts are new, judge all periods, end every incident that can be ended.
+    """Roll up every day whose facts are new, commit to it, judge all periods, end every incident that can be ended.
 
     Example: mc sla rollup
     """
+    from secrets import token_bytes
+
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.sla.assessment import assess_all
+    from mc_pipelines.sla.commitment import commit_days
     from mc_pipelines.sla.determination import determine
     from mc_pipelines.sla.rollup import roll_up
 
     context = open_context()
     rolled = roll_up(context.database, context.object_store, context.clock)
+    committed = commit_days(context.database, context.clock, token_bytes)
     judged = assess_all(context.database, context.clock)
     ended = determine(context.database, context.clock, context.signer)
     answer = {
         "days": len(rolled),
         "changed": sum(one.changed for one in rolled),
+        "committed": len(committed),
         "periods": len(judged),
         "breached": sum(one.judgement.state.value == "breached" for one in judged),
         "incidents_ended": sum(one.waits_for is None for one in ended),

@@ -95,10 +95,14 @@ def made(world: World, sample: Sample) -> Issued:
 
 
 def meaning(note: bytes) -> dict[str, Any]:
-    """Return what two people signed, without the version of the code that wrote it."""
+    """Return what two people signed, but for digests of forms that may gain a member, and the version of the code."""
     document, _, envelope = open_note(note)
     statement = json.loads(envelope.payload)
-    statement["predicate"].pop("engine")
+    predicate = statement["predicate"]
+    for name in ("engine", "evidence"):
+        predicate.pop(name)
+    predicate["contract"].pop("sha256")
+    statement["subject"][0].pop("name")  # the draft's id, which follows from the contract's digest
     return {"note": document, "statement": statement}
 
 
