@@ -22,7 +22,8 @@ from mc_pipelines.estimator.conformal import AdaptiveGroup, ScoreWindow
 from mc_pipelines.estimator.history import History, moment_of
 from mc_pipelines.estimator.model import Level, Model
 from mc_pipelines.estimator.online import LogMeans, OnlineEstimator, WorkflowState
-from mc_pipelines.estimator.setting import Candidate, Setting
+from mc_pipelines.estimator.repayment import Balance
+from mc_pipelines.estimator.setting import Account, Candidate, Setting
 from mc_pipelines.estimator.shift import ShiftDetector
 from mc_pipelines.estimator.v1 import DailyMeans
 from mc_pipelines.foundation.canonical import canonical_json, digest_of, sha256_digest
@@ -30,7 +31,7 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _DIGITS = 12
 
 
@@ -76,7 +77,7 @@ def build_artefact(
         last_price[history.workflow_names[workflow]] = price
     document = {
         "schema_version": SCHEMA_VERSION,
-        "kind": "log-linear-poisson+eb-ratio",
+        "kind": "log-linear-poisson+closed-form",
         "code_version": __version__,
         "parent_id": parent_id,
         "as_of": rfc3339(moment_of(model.as_of)),
@@ -156,26 +157,31 @@ def _rounded(value: Any) -> Any:
 
 
 def _model_document(model: Model) -> dict[str, Any]:
-    found = {entry.name: getattr(model, entry.name) for entry in fields(Model) if entry.name != "warm_start"}
+    left_out = {"warm_start", "warm_own"}
+    found = {entry.name: getattr(model, entry.name) for entry in fields(Model) if entry.name not in left_out}
     for name in ("workflows", "families"):
-        found[name] = {key: [level.poisson, level.eb_ratio, level.runs] for key, level in found[name].items()}
-    overall = model.overall
-    return found | {"overall": [overall.poisson, overall.eb_ratio, overall.runs]}
+        found[name] = {key: asdict(level) for key, level in found[name].items()}
+    return found | {"overall": asdict(model.overall)}
 
 
 def _load_model(document: dict[str, Any]) -> Model:
     members = dict(document)
     for name in ("workflows", "families"):
-        members[name] = {key: Level(*entry) for key, entry in members[name].items()}
-    members["overall"] = Level(*members["overall"])
-    members["precision"] = tuple(tuple(row) for row in members["precision"])
-    for name in ("feature_names", "centre", "spread", "poisson_slopes", "eb_ratio_slopes", "lowest", "highest"):
+        members[name] = {key: _load_level(entry) for key, entry in members[name].items()}
+    members["overall"] = _load_level(members["overall"])
+    for name in ("feature_names", "centre", "spread", "poisson_slopes", "closed_slopes", "lowest", "highest"):
         members[name] = tuple(members[name])
     return Model(**members)
 
 
+def _load_level(entry: dict[str, Any]) -> Level:
+    return Level(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
+
+
 def _load_setting(document: dict[str, Any]) -> Setting:
-    return Setting(**document | {"candidates": tuple(Candidate(**entry) for entry in document["candidates"])})
+    candidates = tuple(Candidate(**entry) for entry in document["candidates"])
+    accounts = tuple(Account(**entry) for entry in document["accounts"])
+    return Setting(**document | {"candidates": candidates, "accounts": accounts})
 
 
 def _state_document(estimator: OnlineEstimator) -> dict[str, Any]:
@@ -194,9 +200,10 @@ def _workflow_document(state: WorkflowState) -> dict[str, Any]:
         "means": asdict(state.means),
         "daily": _daily_document(state.daily),
         "trackers": [asdict(tracker) for tracker in state.trackers],
-        "compensations": [asdict(tracker) for tracker in state.compensations],
         "losses": [asdict(loss) for loss in state.losses],
-        "chosen": state.chosen,
+        "weights": state.weights,
+        "balances": [asdict(balance) for balance in state.balances],
+        "usual": state.usual,
         "confidence": asdict(state.confidence),
         "scores": state.interval.scores.latest,
         "level": state.interval.level,
@@ -219,9 +226,10 @@ def _load_state(estimator: OnlineEstimator, document: dict[str, Any]) -> None:
             means=LogMeans(**entry["means"]),
             daily=_load_daily(entry["daily"]),
             trackers=[BiasTracker(**one) for one in entry["trackers"]],
-            compensations=[BiasTracker(**one) for one in entry["compensations"]],
             losses=[CandidateLoss(**one) for one in entry["losses"]],
-            chosen=entry["chosen"],
+            weights=entry["weights"],
+            balances=[Balance(**one) for one in entry["balances"]],
+            usual=entry["usual"],
             confidence=AggregateConfidence(**confidence),
             interval=AdaptiveGroup(scores, setting.coverage, entry["level"]),
             shift=ShiftDetector(**entry["shift"]),

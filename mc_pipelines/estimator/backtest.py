@@ -193,7 +193,7 @@ def backtest(
             history.finished[rows],
             start,
             made.confidence[rows],
-            (made.guarded * history.price / 3600.0)[rows],
+            judged.predicted("v2"),
             judged.actual,
             tolerance=setting.confidence_tolerance,
         ),

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 _ROOT_TWO = math.sqrt(2.0)
+FAR_OUTSIDE = 3.0
+"""Spreads beyond the training range at which nothing is known; a new largest input is not yet that."""
 
 
 def normal_cdf(value: float) -> float:
@@ -20,7 +22,7 @@ def normal_cdf(value: float) -> float:
 
 @dataclass(slots=True)
 class AggregateConfidence:
-    """The long-run scatter of a workflow's error since its last change point, exponentially weighted.
+    """The long-run scatter of v2's error on one workflow, exponentially weighted.
 
     The variance comes from overlapping sums over a block of runs, so errors that cancel (a bias
     correction at work) or that come in bursts (tasks of one execution) count as they are. The error has
@@ -31,7 +33,6 @@ class AggregateConfidence:
     block: int
     actual: float = 0.0
     weight: float = 0.0
-    weight_squared: float = 0.0
     variance_sum: float = 0.0
     variance_weight: float = 0.0
     runs: int = 0
@@ -42,7 +43,6 @@ class AggregateConfidence:
         self.runs += 1
         self.actual = self.actual * self.keep + actual
         self.weight = self.weight * self.keep + 1.0
-        self.weight_squared = self.weight_squared * self.keep * self.keep + 1.0
         self.recent.append(predicted - actual)
         if len(self.recent) > self.block:
             self.recent.popleft()
@@ -58,38 +58,30 @@ class AggregateConfidence:
         return math.sqrt(self.variance_sum / self.variance_weight / runs) / mean
 
     def value(self, *, tolerance: float, minimum_runs: int, expected_runs: float) -> float:
-        """Return P(|drift| <= tolerance) over the KR's window; 0 before ``minimum_runs`` finished runs.
+        """Return P(|drift| <= tolerance) over a horizon; 0 before ``minimum_runs`` finished runs.
 
         Args:
             tolerance: of the aggregate.
-            minimum_runs: since the last change point.
-            expected_runs: runs that the window will hold at the present rate; never counted as fewer
-                than the runs that the weighted memory is worth.
+            minimum_runs: finished runs that it takes to say anything.
+            expected_runs: runs that the horizon will hold at the present rate.
         """
         if self.runs < minimum_runs:
             return 0.0
-        remembered = self.weight * self.weight / self.weight_squared
-        error = self.standard_error(max(expected_runs, remembered))
+        error = self.standard_error(expected_runs)
         if not math.isfinite(error):
             return 0.0
         return 1.0 if error == 0.0 else 2.0 * normal_cdf(tolerance / error) - 1.0
 
-    def restart(self) -> None:
-        """Forget the scatter from before a change point."""
-        self.actual = self.weight = self.weight_squared = self.variance_sum = self.variance_weight = 0.0
-        self.runs = 0
-        self.recent.clear()
 
-
-def in_distribution(leverage: float, threshold: float, outside: float = 0.0) -> float:
+def in_distribution(distance: float, threshold: float, outside: float = 0.0) -> float:
     """Return how much this run is on known ground: 1 for sure, 0 not at all.
 
     Args:
-        leverage: of the run's features.
+        distance: of the run's features from the centre of its workflow.
         threshold: the 99.5 % quantile of the training runs; the result falls to 0 at three times it.
-        outside: how far a feature lies outside its training range, in spreads; 0 at one spread.
+        outside: how far a feature lies outside its training range, in spreads.
     """
-    if not (math.isfinite(leverage) and threshold > 0.0 and math.isfinite(outside)):
+    if not (math.isfinite(distance) and threshold > 0.0 and math.isfinite(outside)):
         return 0.0
-    unusual = min(1.0, max(0.0, (3.0 - leverage / threshold) / 2.0))
-    return unusual * min(1.0, max(0.0, 1.0 - outside))
+    unusual = min(1.0, max(0.0, (3.0 - distance / threshold) / 2.0))
+    return unusual * min(1.0, max(0.0, 1.0 - outside / FAR_OUTSIDE))

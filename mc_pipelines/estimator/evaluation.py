@@ -45,6 +45,8 @@ class Calibration:
     bins: tuple[CalibrationBin, ...]
     expected_error: float
     """Expected calibration error: mean |confidence - hit rate|, weighted by windows."""
+    noise_floor: float
+    """What a perfectly calibrated confidence would show with so few windows, on average."""
 
 
 def window_index(workflow: Integers, moment: Integers, start: int) -> tuple[Integers, Integers]:
@@ -83,7 +85,7 @@ def calibration(
         moment: microseconds that place a run in a week.
         start: first moment of the first week.
         confidence: of each run when it was predicted.
-        predicted: what v2 would have served (clamped, no fallback).
+        predicted: by v2, of which confidence speaks.
         actual: what was paid.
         tolerance: the one that confidence speaks about.
     """
@@ -91,7 +93,7 @@ def calibration(
     spent = np.bincount(index, actual, len(runs))
     judged = (runs >= RUNS_OF_A_WINDOW) & (spent > 0.0)
     if not judged.any():
-        return Calibration((), math.nan)
+        return Calibration((), math.nan, math.nan)
     mean = np.bincount(index, confidence, len(runs))[judged] / runs[judged]
     hit = np.abs(np.bincount(index, predicted, len(runs))[judged] / spent[judged] - 1.0) <= tolerance
     slot = np.minimum((mean * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
@@ -101,7 +103,13 @@ def calibration(
         if (slot == step).any()
     )
     error = sum(abs(entry.confidence - entry.hit_rate) * entry.windows for entry in bins) / int(judged.sum())
-    return Calibration(bins, float(error))
+    floor = sum(_mean_deviation(mean[slot == step]) for step in range(CALIBRATION_BINS)) / int(judged.sum())
+    return Calibration(bins, float(error), float(floor))
+
+
+def _mean_deviation(chances: Floats) -> float:
+    """Return E|hits - expected hits| of independent chances, by the normal approximation."""
+    return math.sqrt(2.0 / math.pi * float((chances * (1.0 - chances)).sum()))
 
 
 def coverage(low: Floats, high: Floats, actual: Floats) -> tuple[float, NDArray[np.bool_]]:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mc_pipelines.estimator.closed_form import fit_closed_form
+from mc_pipelines.estimator.grouped_sums import level_of_totals, sums_by_workflow
 from mc_pipelines.estimator.history import DAY, Floats, Integers
-from mc_pipelines.estimator.poisson import fit_poisson, shrink_levels
+from mc_pipelines.estimator.poisson import fit_own_slopes, fit_poisson, shrink_levels
 from mc_pipelines.estimator.setting import Setting
 
-LEVERAGE_QUANTILE = 0.995
+DISTANCE_QUANTILE = 0.995
 MINIMUM_TRAINING_RUNS = 30
-SHAPES = ("poisson", "eb_ratio")
-_GRAM_RIDGE = 1e-3
+SHAPES = ("poisson", "poisson_own", "closed", "closed_own")
+"""Poisson and closed form, each with slopes shared by all workflows and with a workflow's own."""
+_LEAST_OWN_SPREAD = 0.05
+"""In spreads of all runs: a feature that hardly varies inside any workflow gets at least so much room."""
 _LARGEST_DISPERSION = 100.0
 _CONSTANT_BELOW = 1e-9
 """A column with less spread is constant in the window."""
@@ -24,10 +27,17 @@ _CONSTANT_BELOW = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where one workflow, or one family, stands on the log scale of each shape."""
+    """Where one workflow, or one family, stands on the log scale, and its own slopes."""
 
-    poisson: float
-    eb_ratio: float
+    levels: tuple[float, ...]
+    """One a shape, in the order of :data:`SHAPES`."""
+    poisson_slopes: tuple[float, ...]
+    """Its own, or the shared ones where it has none."""
+    closed_slopes: tuple[float, ...]
+    centre: tuple[float, ...]
+    """Where its features usually lie; with ``spread`` in the units of the features."""
+    spread: tuple[float, ...]
+    """Shrunk towards the spread inside all workflows."""
     runs: int
 
 
@@ -46,17 +56,19 @@ class Model:
     spread: tuple[float, ...]
     clip: float
     poisson_slopes: tuple[float, ...]
-    eb_ratio_slopes: tuple[float, ...]
+    """Shared by all workflows."""
+    closed_slopes: tuple[float, ...]
     workflows: dict[str, Level]
     families: dict[str, Level]
     overall: Level
-    precision: tuple[tuple[float, ...], ...]
-    """Inverse second-moment matrix of the standardised features: leverage = z' precision z."""
-    leverage_threshold: float
+    distance_threshold: float
+    """99.5 % quantile of the training runs' distance from the centre of their own workflow."""
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
     """Range of each feature in the training window."""
     warm_start: Floats = field(repr=False, default_factory=lambda: np.zeros(0))
+    """Shared Poisson slopes; the next fit starts from them."""
+    warm_own: Floats = field(repr=False, default_factory=lambda: np.zeros((0, 0)))
 
     def standardise(self, values: Sequence[float]) -> list[float]:
         """Return standardised, clipped features; a missing one (NaN) sits at the centre."""
@@ -67,15 +79,16 @@ class Model:
             found.append(0.0 if scaled != scaled else min(clip, max(-clip, scaled)))  # noqa: PLR0124 - NaN test
         return found
 
-    def leverage(self, values: Sequence[float]) -> float:
-        """Return how unusual unclipped features are, in the metric of the training data."""
-        scaled = [
-            (value - centre) / spread for value, centre, spread in zip(values, self.centre, self.spread, strict=True)
-        ]
+    def distance(self, level: Level, values: Sequence[float]) -> float:
+        """Return how unusual features are for their own workflow: the distance in its own spreads.
+
+        By workflow, because what is far out for all may be every day's run of a large one, and a guardrail
+        that lets only its small runs pass makes drift.
+        """
         total = 0.0
-        for left, row in zip(scaled, self.precision, strict=True):
-            total += left * sum(right * weight for right, weight in zip(scaled, row, strict=True))
-        return total
+        for value, centre, spread in zip(values, level.centre, level.spread, strict=True):
+            total += ((value - centre) / spread) ** 2
+        return math.sqrt(total)
 
     def outside(self, values: Sequence[float]) -> float:
         """Return how far the most distant feature lies outside its training range, in its spreads."""
@@ -88,16 +101,19 @@ class Model:
         """Return the level of a workflow; of its family, or of all, where it is unknown."""
         return self.workflows.get(workflow) or self.families.get(family) or self.overall
 
-    def predict(self, level: Level, standardised: Sequence[float], resources: float) -> tuple[float, float]:
+    def slopes_of(self, level: Level) -> tuple[tuple[float, ...], ...]:
+        """Return the slopes of each shape for a workflow, in the order of :data:`SHAPES`."""
+        return (self.poisson_slopes, level.poisson_slopes, self.closed_slopes, level.closed_slopes)
+
+    def predict(self, level: Level, standardised: Sequence[float], resources: float) -> tuple[float, ...]:
         """Return resource-seconds by each shape, in the order of :data:`SHAPES`."""
-        first = second = 0.0
-        for value, poisson, eb_ratio in zip(standardised, self.poisson_slopes, self.eb_ratio_slopes, strict=True):
-            first += value * poisson
-            second += value * eb_ratio
-        return (
-            resources * math.exp(min(60.0, max(-60.0, level.poisson + first))),
-            resources * math.exp(min(60.0, max(-60.0, level.eb_ratio + second))),
-        )
+        found = []
+        for base, slopes in zip(level.levels, self.slopes_of(level), strict=True):
+            exponent = base
+            for value, slope in zip(standardised, slopes, strict=True):
+                exponent += value * slope
+            found.append(resources * math.exp(min(60.0, max(-60.0, exponent))))
+        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +154,38 @@ def fit_model(
     start = previous.warm_start if previous is not None and len(previous.warm_start) == raw.shape[1] else None
     count = len(workflow_names)
     poisson = fit_poisson(clipped, target, offset, workflow, count, ridge=setting.ridge, start=start, tolerance=1e-7)
-    closed = fit_closed_form(clipped, target, offset, workflow, count, ridge=setting.ridge)
+    own_poisson = fit_own_slopes(
+        clipped,
+        target,
+        offset,
+        workflow,
+        count,
+        shared=poisson.slopes,
+        own_runs=setting.own_runs,
+        start=previous.warm_own if previous is not None else None,
+        tolerance=1e-5,
+    )
+    closed = fit_closed_form(clipped, target, offset, workflow, count, ridge=setting.ridge, own_runs=setting.own_runs)
     families = sorted(set(family_of_workflow))
     runs = np.bincount(workflow, minlength=count)
     groups = _Groups(workflow, np.array([families.index(name) for name in family_of_workflow]), len(families))
-    shapes = [_shrunk(fit.levels, offset + clipped @ fit.slopes, target, groups, setting) for fit in (poisson, closed)]
-    precision = np.linalg.inv(scaled.T @ scaled / len(scaled) + _GRAM_RIDGE * np.eye(scaled.shape[1]))
-    leverage = np.einsum("ij,jk,ik->i", scaled, precision, scaled)
+    shared = [offset + clipped @ slopes for slopes in (poisson.slopes, closed.slopes)]
+    own = [offset + np.einsum("ij,ij->i", clipped, slopes[workflow]) for slopes in (own_poisson, closed.own_slopes)]
+    own_poisson_levels = level_of_totals(np.exp(np.clip(own[0], -60, 60)), target, workflow, count)
+    shapes = [
+        _shrunk(levels, shape, target, groups, setting)
+        for levels, shape in (
+            (poisson.levels, shared[0]),
+            (own_poisson_levels, own[0]),
+            (closed.levels, shared[1]),
+            (closed.own_levels, own[1]),
+        )
+    ]
+    own_centre, own_spread = _own_ground(scaled, workflow, count, setting.own_runs)
+    distance = np.sqrt((((scaled - own_centre[workflow]) / own_spread[workflow]) ** 2).sum(axis=1))
+    own_centre, own_spread = centre + own_centre * spread, own_spread * spread
+    ground = (tuple(centre.tolist()), tuple(spread.tolist()))
+    slopes_of_all = (tuple(poisson.slopes.tolist()), tuple(closed.slopes.tolist()))
     return Model(
         as_of=as_of,
         rows=len(target),
@@ -152,23 +193,30 @@ def fit_model(
         centre=tuple(centre.tolist()),
         spread=tuple(spread.tolist()),
         clip=setting.feature_clip,
-        poisson_slopes=tuple(poisson.slopes.tolist()),
-        eb_ratio_slopes=tuple(closed.slopes.tolist()),
+        poisson_slopes=slopes_of_all[0],
+        closed_slopes=slopes_of_all[1],
         workflows={
-            name: Level(float(shapes[0][0][index]), float(shapes[1][0][index]), int(runs[index]))
+            name: Level(
+                tuple(float(shape[0][index]) for shape in shapes),
+                tuple(own_poisson[index].tolist()),
+                tuple(closed.own_slopes[index].tolist()),
+                tuple(own_centre[index].tolist()),
+                tuple(own_spread[index].tolist()),
+                int(runs[index]),
+            )
             for index, name in enumerate(workflow_names)
             if runs[index] > 0
         },
         families={
-            name: Level(float(shapes[0][1][index]), float(shapes[1][1][index]), 0)
+            name: Level(tuple(float(shape[1][index]) for shape in shapes), *slopes_of_all, *ground, 0)
             for index, name in enumerate(families)
         },
-        overall=Level(shapes[0][2], shapes[1][2], 0),
-        precision=tuple(tuple(row) for row in precision.tolist()),
-        leverage_threshold=float(np.quantile(leverage, LEVERAGE_QUANTILE)) if scaled.shape[1] else 1.0,
+        overall=Level(tuple(shape[2] for shape in shapes), *slopes_of_all, *ground, 0),
+        distance_threshold=max(float(np.quantile(distance, DISTANCE_QUANTILE)), 1.0),
         lowest=tuple(np.min(raw, axis=0, initial=np.inf, where=np.isfinite(raw)).tolist()),
         highest=tuple(np.max(raw, axis=0, initial=-np.inf, where=np.isfinite(raw)).tolist()),
         warm_start=poisson.slopes,
+        warm_own=own_poisson,
     )
 
 
@@ -182,6 +230,16 @@ def _standardise(raw: Floats) -> tuple[Floats, Floats, Floats]:
     spread = np.sqrt((scaled**2).sum(axis=0) / counts)
     spread = np.where(spread < _CONSTANT_BELOW, 1.0, spread)
     return scaled / spread, centre, spread
+
+
+def _own_ground(scaled: Floats, workflow: Integers, count: int, own_runs: float) -> tuple[Floats, Floats]:
+    """Return the centre and spread of each workflow's features, the spread shrunk to the pooled one."""
+    ones = np.ones(len(scaled))
+    runs = np.bincount(workflow, minlength=count).astype(np.float64)
+    centre = sums_by_workflow(scaled, ones, workflow, count) / np.maximum(runs, 1.0)[:, None]
+    squares = sums_by_workflow((scaled - centre[workflow]) ** 2, ones, workflow, count)
+    pooled = np.maximum(squares.sum(axis=0) / max(len(scaled), 1), _LEAST_OWN_SPREAD**2)
+    return centre, np.sqrt((squares + own_runs * pooled) / (runs + own_runs)[:, None])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mc_pipelines.estimator.bias import BiasTracker, gain_of_half_life
-from mc_pipelines.estimator.choice import CandidateLoss, choose
+from mc_pipelines.estimator.bias import BiasTracker
+from mc_pipelines.estimator.choice import CandidateLoss, blend_weights
 from mc_pipelines.estimator.confidence import AggregateConfidence, in_distribution
 from mc_pipelines.estimator.conformal import AdaptiveGroup, ScoreWindow, score_of
 from mc_pipelines.estimator.guardrail import Decision, Reason, decide
 from mc_pipelines.estimator.history import DAY
 from mc_pipelines.estimator.model import SHAPES, Model
+from mc_pipelines.estimator.repayment import Balance, repayment_share
 from mc_pipelines.estimator.setting import DEFAULT_SETTING, Setting
 from mc_pipelines.estimator.shift import ShiftDetector
 from mc_pipelines.estimator.v1 import DailyMeans, V1Table
@@ -25,6 +26,8 @@ HISTORY_FEATURES = ("workflow_recent", "workflow_last", "variant_recent", "varia
 _KEEP_LONG = 0.5 ** (1.0 / 200.0)
 _KEEP_RECENT = 0.5 ** (1.0 / 5.0)
 _KEEP_LAST = 0.25
+_SCALE_GAIN = 0.03
+"""Gain of the mean prediction of a workflow, once it is old."""
 _LEAST_RUNTIME = 1e-3
 
 
@@ -50,21 +53,39 @@ class Prediction:
 
     request: Request
     features: list[float]
-    raw: tuple[float, float] | None
+    raw: tuple[float, ...] | None
     """By shape, before bias correction."""
     candidates: tuple[float, ...]
     """By candidate, after bias correction."""
     chosen: int
+    """The candidate with most weight."""
     v1: float
     v2: float | None
-    """The chosen candidate: model and bias correction."""
+    """Model and bias correction: the candidates, blended by their trailing losses."""
+    guarded: float | None
+    """v2 and what it makes up for, clamped: what would be served were confidence no question."""
     compensated: float | None
-    """v2 times what the clamp is known to cut; the value that is clamped."""
+    """v2 and what it makes up for, before the clamp."""
     confidence: float
     aggregate_confidence: float
     decision: Decision
+    threshold: float
+    """Confidence at which v2 is in charge."""
     half_width: float
     """Log half width of the interval around what is served."""
+    in_flight: float = 0.0
+    """By how much what counts differs from v2; the workflow's account expects it back until it finishes."""
+
+    @property
+    def accountable(self) -> float:
+        """What v2 answers for in the workflow's account.
+
+        While v2 is in charge of the workflow that is what was served, single runs that the guardrail sent to
+        v1 included; otherwise what would have been served: v1's errors are not v2's to repay.
+        """
+        if self.aggregate_confidence >= self.threshold or self.guarded is None:
+            return self.decision.served
+        return self.guarded
 
     @property
     def served(self) -> float:
@@ -95,12 +116,17 @@ class WorkflowState:
     daily: DailyMeans
     trackers: list[BiasTracker]
     losses: list[CandidateLoss]
-    chosen: int
-    compensations: list[BiasTracker]
-    """By candidate: makes up for what the clamp cuts."""
+    weights: list[float]
+    """Of the candidates in the blend."""
+    balances: list[Balance]
+    """Of what would have been served without fallback: v1's errors are not v2's to repay."""
     confidence: AggregateConfidence
     interval: AdaptiveGroup
     shift: ShiftDetector
+    in_flight: float = 0.0
+    """What submitted, unfinished runs already make up for, resource-seconds."""
+    usual: float = 0.0
+    """Mean of v2."""
     finished: int = 0
 
 
@@ -125,7 +151,6 @@ class OnlineEstimator:
         self._keep_choice = 0.5 ** (1.0 / setting.choice_half_life)
         self._gains = [candidate.gain for candidate in setting.candidates]
         self._shapes = [SHAPES.index(candidate.shape) for candidate in setting.candidates]
-        self._compensation_gain = gain_of_half_life(setting.compensation_half_life)
 
     def features_of(self, request: Request) -> list[float]:
         """Return the model's inputs for a request, from what had finished by now."""
@@ -177,38 +202,58 @@ class OnlineEstimator:
         if model is None:
             reasons = (*request.reasons, Reason.NO_MODEL if v1 == v1 else Reason.NO_HISTORY)  # noqa: PLR0124
             prediction = Prediction(
-                request, features, None, (), 0, v1, None, None, 0.0, 0.0, decide(v1, None, 0.0, reasons=reasons),
-                self._half_width(state),
+                request, features, None, (), 0, v1, None, None, None, 0.0, 0.0, decide(v1, None, 0.0, reasons=reasons),
+                setting.serve_threshold, self._half_width(state),
             )  # fmt: skip
             if remember:
                 self.pending[request.run_id] = prediction
             return prediction
         standardised = model.standardise(features)
         raw = model.predict(model.level(request.workflow, request.family), standardised, request.resources)
-        factors = [tracker.factor for tracker in state.trackers] if state is not None else [1.0] * len(self._shapes)
-        candidates = tuple(raw[shape] * factor for shape, factor in zip(self._shapes, factors, strict=True))
-        chosen = state.chosen if state is not None else 0
-        v2 = candidates[chosen]
-        compensated = v2 * state.compensations[chosen].factor if state is not None else v2
+        v2, candidates, chosen = self._blend(state, raw)
+        compensated = v2 * (1.0 + self._repayment(state, request.submitted))
         aggregate, confidence, reasons = self._confidence(request, model, features, state)
         if not enabled:
             reasons = (*reasons, Reason.FLAG_OFF)
-        decision = decide(
-            v1,
-            compensated,
-            confidence,
-            reasons=reasons,
-            threshold=setting.serve_threshold,
-            low=setting.clamp_low,
-            high=setting.clamp_high,
-        )
+        guard = {"threshold": setting.serve_threshold, "low": setting.clamp_low, "high": setting.clamp_high}
+        decision = decide(v1, compensated, confidence, reasons=reasons, **guard)
+        guarded = decide(v1, compensated, 1.0, **guard).served
         prediction = Prediction(
-            request, features, raw, candidates, chosen, v1, v2, compensated, confidence, aggregate, decision,
-            self._half_width(state),
+            request, features, raw, candidates, chosen, v1, v2, guarded, compensated, confidence, aggregate, decision,
+            setting.serve_threshold, self._half_width(state),
         )  # fmt: skip
         if remember:
             self.pending[request.run_id] = prediction
+            if state is not None:
+                prediction.in_flight = prediction.accountable - v2
+                state.in_flight += prediction.in_flight
         return prediction
+
+    def _blend(self, state: WorkflowState | None, raw: tuple[float, ...]) -> tuple[float, tuple[float, ...], int]:
+        """Return v2, the candidates it is blended from, and the index of the weightiest."""
+        if state is None:
+            candidates = tuple(raw[shape] for shape in self._shapes)
+            return candidates[0], candidates, 0
+        candidates = tuple(
+            raw[shape] * tracker.factor for shape, tracker in zip(self._shapes, state.trackers, strict=True)
+        )
+        weights = state.weights
+        v2 = sum(weight * value for weight, value in zip(weights, candidates, strict=True))
+        return v2, candidates, weights.index(max(weights))
+
+    def _repayment(self, state: WorkflowState | None, at: int) -> float:
+        if state is None:
+            return 0.0
+        setting = self.setting
+        return repayment_share(
+            state.balances,
+            setting.accounts,
+            in_flight=state.in_flight,
+            usual=state.usual,
+            at=at,
+            least=setting.least_repayment,
+            largest=setting.largest_repayment,
+        )
 
     def observe(self, run_id: str, *, finished: int, runtime: float) -> bool:
         """Learn from a finished run.
@@ -243,25 +288,25 @@ class OnlineEstimator:
 
     def _learn(self, state: WorkflowState, prediction: Prediction, actual: float, finished: int) -> None:
         setting = self.setting
-        v1 = prediction.v1
-        low, high = (v1 * setting.clamp_low, v1 * setting.clamp_high) if v1 > 0.0 else (0.0, math.inf)
+        v2 = prediction.v2 or 0.0
+        if state.finished > setting.choice_runs:
+            state.confidence.update(v2, actual)
         for index, predicted in enumerate(prediction.candidates):
-            compensation = state.compensations[index]
-            would_serve = min(max(predicted * compensation.factor, low), high)
-            if index == prediction.chosen:
-                state.confidence.update(would_serve, actual)
-            state.losses[index].update(would_serve, actual, self._keep_choice)
+            state.losses[index].update(predicted, actual, self._keep_choice)
             state.trackers[index].update(predicted, actual, self._gains[index])
-            compensation.update(would_serve, actual, self._compensation_gain)
-        state.chosen = choose(
-            state.losses, state.chosen, margin=setting.choice_margin, minimum_runs=setting.minimum_runs
+        state.weights = blend_weights(
+            state.losses, sharpness=setting.choice_sharpness, minimum_runs=setting.choice_runs
         )
-        since = state.shift.update(prediction.v2 or 0.0, actual)
+        state.in_flight -= prediction.in_flight
+        state.usual += (v2 - state.usual) * max(_SCALE_GAIN, 1.0 / state.losses[0].runs)
+        for balance, account in zip(state.balances, setting.accounts, strict=True):
+            balance.add(prediction.accountable, actual, at=finished, half_life_days=account.half_life_days)
+        # Against the model without its bias correction: a correction that follows the shift would hide it.
+        since = state.shift.update(prediction.raw[0] if prediction.raw else 0.0, actual)
         if since:
             self.alarms.append((finished, prediction.request.workflow, since))
-            for tracker in (*state.trackers, *state.compensations):
+            for tracker in state.trackers:
                 tracker.restart()
-            state.confidence.restart()
 
     def _learn_interval(self, state: WorkflowState, prediction: Prediction, actual: float) -> None:
         served = prediction.served
@@ -294,9 +339,15 @@ class OnlineEstimator:
         aggregate = state.confidence.value(
             tolerance=setting.confidence_tolerance,
             minimum_runs=setting.minimum_runs,
-            expected_runs=state.daily.rate(request.submitted // DAY) * setting.confidence_horizon_days,
+            expected_runs=max(
+                setting.confidence_least_runs,
+                state.daily.rate(request.submitted // DAY) * setting.confidence_horizon_days,
+            ),
         )
-        known_ground = in_distribution(model.leverage(features), model.leverage_threshold, model.outside(features))
+        level = model.level(request.workflow, request.family)
+        known_ground = in_distribution(
+            model.distance(level, features), model.distance_threshold, model.outside(features)
+        )
         if aggregate * known_ground < setting.serve_threshold <= aggregate:
             reasons.append(Reason.OUT_OF_DISTRIBUTION)
         return aggregate, aggregate * known_ground, tuple(reasons)
@@ -313,8 +364,8 @@ class OnlineEstimator:
             daily=DailyMeans(setting.v1_days),
             trackers=[BiasTracker() for _ in setting.candidates],
             losses=[CandidateLoss() for _ in setting.candidates],
-            chosen=0,
-            compensations=[BiasTracker() for _ in setting.candidates],
+            weights=[1.0] + [0.0] * (len(setting.candidates) - 1),
+            balances=[Balance() for _ in setting.accounts],
             confidence=AggregateConfidence(0.5 ** (1.0 / setting.confidence_half_life), setting.confidence_block),
             interval=AdaptiveGroup(ScoreWindow(setting.conformal_runs), setting.coverage, setting.coverage),
             shift=ShiftDetector(setting.shift_allowance, setting.shift_threshold),

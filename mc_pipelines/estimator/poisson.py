@@ -4,7 +4,8 @@ With the canonical log link the score equations say that predicted and actual to
 workflow of the training window: the aggregate is unbiased by construction, whatever the distribution
 of a single run (Gourieroux, Monfort and Trognon 1984; Santos Silva and Tenreyro 2006).
 The levels have a closed form given the slopes, so Newton runs over the slopes only; the profile
-likelihood is concave.
+likelihood is concave. Slopes come shared by all workflows, and of each workflow's own under a Gaussian
+prior at the shared ones; the penalty leaves the score of the levels alone, so balance holds for both.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mc_pipelines.estimator.grouped_sums import products_by_workflow, sums_by_workflow
 from mc_pipelines.estimator.history import Floats, Integers
 from mc_pipelines.foundation.errors import InputError
 
 _HALVINGS = 30
 _LARGEST_STEP = 2.0
 _LARGEST_EXPONENT = 60.0
+_PRIOR_RIDGE = 1e-3
+"""Keeps the prior proper where a feature never varies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +138,110 @@ def _climb(
             return reached, candidate, True
         step = step / 2
     return value, slopes, False
+
+
+def fit_own_slopes(
+    features: Floats,
+    target: Floats,
+    offset: Floats,
+    workflow: Integers,
+    workflow_count: int,
+    *,
+    shared: Floats,
+    own_runs: float = 30.0,
+    start: Floats | None = None,
+    tolerance: float = 1e-7,
+    iterations: int = 60,
+) -> Floats:
+    """Fit each workflow's own slopes under a prior at the shared ones; levels are profiled out.
+
+    The prior is worth ``own_runs`` runs of the workflow's mean target at the pooled curvature, so a workflow
+    with few runs keeps the shared slopes. All workflows take their damped Newton steps at once.
+
+    Args:
+        features: one row a run, finite, best standardised.
+        target: resource-seconds, not negative.
+        offset: log of the allocated resources.
+        workflow: index of each run's workflow.
+        workflow_count: number of workflows.
+        shared: slopes of :func:`fit_poisson`.
+        own_runs: pseudo-runs of the prior.
+        start: slopes to start from, one row a workflow (the last origin's).
+        tolerance: stop when no slope of any workflow moves by more.
+        iterations: stop after so many steps.
+
+    Returns:
+        One row a workflow; the shared slopes where a workflow has no positive target.
+    """
+    columns = features.shape[1]
+    totals = np.bincount(workflow, target, workflow_count).astype(np.float64)
+    runs = np.maximum(np.bincount(workflow, minlength=workflow_count), 1)
+    slopes = np.repeat(shared[None], workflow_count, axis=0)
+    if columns == 0 or not totals.sum() > 0.0:
+        return slopes
+    own = _OwnSlopes(features, target, offset, workflow, totals)
+    pooled = own.curvature(slopes).sum(axis=0) / totals.sum() + _PRIOR_RIDGE * np.eye(columns)
+    prior = (own_runs * totals / runs)[:, None, None] * pooled
+    settled = totals <= 0.0
+    prior[settled] = np.eye(columns)
+    if start is not None and start.shape == slopes.shape:
+        slopes = start.copy()
+    value = own.objective(slopes, shared, prior)
+    damping = np.ones(workflow_count)
+    for _ in range(iterations):
+        curvature = own.curvature(slopes) + prior
+        gradient = own.gradient(slopes) - np.einsum("wij,wj->wi", prior, slopes - shared)
+        gradient[settled] = 0.0
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        largest = np.abs(step).max(axis=1)
+        step *= (damping / np.maximum(1.0, largest / _LARGEST_STEP))[:, None]
+        reached = own.objective(slopes + step, shared, prior)
+        better = reached >= value - 1e-12 * np.abs(value)
+        slopes[better] += step[better]
+        value = np.where(better, reached, value)
+        damping = np.where(better, 1.0, damping / 4)
+        if (largest * np.where(better, 1.0, damping) < tolerance).all():
+            break
+    return slopes
+
+
+@dataclass(frozen=True, eq=False)
+class _OwnSlopes:
+    """The profile likelihood of every workflow at once."""
+
+    features: Floats
+    target: Floats
+    offset: Floats
+    workflow: Integers
+    totals: Floats
+
+    def _fitted(self, slopes: Floats) -> tuple[Floats, Floats]:
+        exponent = self.offset + np.einsum("ij,ij->i", self.features, slopes[self.workflow])
+        each = np.exp(np.clip(exponent, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+        expected = np.maximum(np.bincount(self.workflow, each, len(self.totals)), 1e-300)
+        return each * (self.totals / expected)[self.workflow], expected
+
+    def objective(self, slopes: Floats, shared: Floats, prior: Floats) -> Floats:
+        """Return the penalised profile log-likelihood of each workflow."""
+        _, expected = self._fitted(slopes)
+        pull = np.bincount(
+            self.workflow,
+            self.target * np.einsum("ij,ij->i", self.features, slopes[self.workflow]),
+            len(self.totals),
+        )
+        away = slopes - shared
+        return np.asarray(pull - self.totals * np.log(expected) - 0.5 * np.einsum("wi,wij,wj->w", away, prior, away))
+
+    def gradient(self, slopes: Floats) -> Floats:
+        fitted, _ = self._fitted(slopes)
+        return sums_by_workflow(self.features, self.target - fitted, self.workflow, len(self.totals))
+
+    def curvature(self, slopes: Floats) -> Floats:
+        fitted, _ = self._fitted(slopes)
+        count = len(self.totals)
+        centre = sums_by_workflow(self.features, fitted, self.workflow, count)
+        centre /= np.maximum(self.totals, 1e-300)[:, None]
+        return products_by_workflow(self.features - centre[self.workflow], fitted, self.workflow, count)
 
 
 def shrink_levels(

@@ -22,7 +22,7 @@ class Replay:
     v2: Floats
     """Model and bias correction, before clamp and fallback; v1 where there was no model."""
     guarded: Floats
-    """v2 after compensation and clamp: what would be served were confidence no question."""
+    """v2, what it makes up for, and the clamp: what would be served were confidence no question."""
     served: Floats
     confidence: Floats
     from_v2: NDArray[np.bool_]
@@ -138,14 +138,12 @@ def _refit(
 
 
 def _columns(predictions: list[Prediction], estimator: OnlineEstimator, features: Floats) -> Replay:
-    setting = estimator.setting
     v1 = np.array([prediction.v1 for prediction in predictions])
-    compensated = np.array([np.nan if p.compensated is None else p.compensated for p in predictions])
+    guarded = np.array([np.nan if p.guarded is None else p.guarded for p in predictions])
     served = np.array([prediction.served for prediction in predictions])
     width = np.array([prediction.half_width for prediction in predictions])
     v2 = np.array([np.nan if p.v2 is None else p.v2 for p in predictions])
     with np.errstate(invalid="ignore", over="ignore"):
-        guarded = np.clip(compensated, v1 * setting.clamp_low, v1 * setting.clamp_high)
         low, high = served * np.exp(-width), served * np.exp(width)
     return Replay(
         v1=v1,

@@ -16,6 +16,7 @@ from typing import Any
 from mc_pipelines.estimator.artefact import Artefact
 from mc_pipelines.estimator.guardrail import Reason
 from mc_pipelines.estimator.history import microseconds
+from mc_pipelines.estimator.model import SHAPES
 from mc_pipelines.estimator.online import Prediction, Request
 from mc_pipelines.estimator.pricing import Price, cost_of, shown
 from mc_pipelines.estimator.v1 import V1Table
@@ -117,7 +118,7 @@ class EstimatorService:
     def explain(
         self, features: Mapping[str, Any], workflow: str, *, at: datetime, resources: float = 1.0
     ) -> list[Line]:
-        """Return the factors whose product is v2's resource-time, exactly: the model is log-linear.
+        """Return the factors whose product is v2's resource-time: the weightiest candidate's, exactly, times the blend.
 
         Empty where there is no model.
         """
@@ -127,9 +128,9 @@ class EstimatorService:
         request = self._request(features, workflow, "explain", at, resources, ())
         prediction = estimator.predict(request, remember=False)
         candidate = estimator.setting.candidates[prediction.chosen]
-        slopes = model.poisson_slopes if candidate.shape == "poisson" else model.eb_ratio_slopes
+        shape = SHAPES.index(candidate.shape)
         level = model.level(workflow, request.family)
-        base = level.poisson if candidate.shape == "poisson" else level.eb_ratio
+        slopes, base = model.slopes_of(level)[shape], level.levels[shape]
         lines = [
             Line(f"level of {workflow}", math.exp(base), "resource-seconds of a usual run on one core or node"),
             Line("allocation", resources, "cores or nodes"),
@@ -147,7 +148,12 @@ class EstimatorService:
         ]
         state = estimator.workflows.get(workflow)
         factor = state.trackers[prediction.chosen].factor if state is not None else 1.0
-        return [*lines, Line("bias correction", factor, f"of {candidate.name}, over finished runs")]
+        blended = (prediction.v2 or 0.0) / prediction.candidates[prediction.chosen]
+        return [
+            *lines,
+            Line("bias correction", factor, f"of {candidate.name}, over finished runs"),
+            Line("other candidates", blended, f"blended with {candidate.name} by their trailing losses"),
+        ]
 
     def _estimate(
         self,

@@ -12,7 +12,7 @@ class Candidate:
     """One way to predict: a shape and the memory of its bias correction."""
 
     shape: str
-    """``poisson`` or ``eb_ratio``."""
+    """One of :data:`mc_pipelines.estimator.model.SHAPES`."""
     half_life: float
     """Runs after which the bias correction has forgotten half."""
 
@@ -28,6 +28,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """How one balance of what was served against what was paid is repaid."""
+
+    half_life_days: float
+    """Days after which half of an old error is forgiven."""
+    gain: float
+    """Share of the balance that the next run makes up for."""
+    slack: float
+    """Share of the remembered spend that is let be: noise inside the promise is not chased."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """All knobs, with the values that serve. One setting for every data set."""
 
@@ -39,26 +51,36 @@ class Setting:
     """Standardised features are cut here, so that exp() of an extrapolation stays sane."""
     pooled_runs: float = 5.0
     """Pseudo-runs of pooled dispersion in the sampling variance of a level."""
+    own_runs: float = 30.0
+    """Pseudo-runs that hold a workflow's own slopes at the shared ones."""
     candidates: tuple[Candidate, ...] = (
-        Candidate("poisson", 20.0),
-        Candidate("poisson", 60.0),
+        Candidate("poisson_own", 7.0),
+        Candidate("poisson_own", 20.0),
+        Candidate("closed_own", 7.0),
+        Candidate("closed_own", 20.0),
         Candidate("poisson", 7.0),
-        Candidate("eb_ratio", 20.0),
-        Candidate("eb_ratio", 60.0),
-        Candidate("eb_ratio", 7.0),
+        Candidate("poisson", 20.0),
+        Candidate("closed", 7.0),
+        Candidate("closed", 20.0),
     )
-    """The first is the default of a young workflow."""
+    """The first predicts until one run of a workflow has finished."""
+    choice_runs: int = 1
+    """Finished runs before the candidates are blended."""
     choice_half_life: float = 100.0
-    choice_margin: float = 0.02
-    """A candidate replaces the one in use when its loss is lower by this share."""
-    compensation_half_life: float = 20.0
-    """Memory of the correction for what the clamp cuts."""
+    choice_sharpness: float = 30.0
+    """A candidate whose loss is higher by a share d has exp(-sharpness d) of the best one's weight."""
+    accounts: tuple[Account, ...] = (Account(2.0, 0.07, 0.015), Account(60.0, 0.05, 0.02))
+    """The short one keeps weeks inside the promise, the long one the quarter."""
+    least_repayment: float = -0.7
+    largest_repayment: float = 1.5
+    """Bounds of what one run makes up for, as a share of its own prediction."""
     confidence_half_life: float = 100.0
-    confidence_tolerance: float = 0.10
-    """conf_agg = P(|drift over the horizon| <= this)."""
-    confidence_horizon_days: int = 90
-    """The KR's window: confidence is about the quantity of the KR."""
-    confidence_block: int = 10
+    confidence_tolerance: float = 0.15
+    """conf_agg = P(|drift of v2 over the horizon| <= this)."""
+    confidence_horizon_days: float = 7.0
+    confidence_least_runs: float = 30.0
+    """A horizon is taken to hold at least so many runs: fewer are no aggregate."""
+    confidence_block: int = 30
     """Runs a block in the long-run variance of the error."""
     minimum_runs: int = 10
     """Fewer finished runs of a workflow: confidence 0."""

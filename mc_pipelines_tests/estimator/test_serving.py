@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -140,15 +139,6 @@ def test_without_a_model_v1_serves_from_its_table(artefact):
     assert found.reasons == (str(Reason.MODEL_UNREADABLE),)
     assert found.cost == ask(EstimatorService(artefact, PRICES), enabled=False).cost
     assert ask(EstimatorService(None, PRICES)).cost is None
-
-
-def test_a_single_estimate_takes_less_than_a_millisecond(service):
-    taken = []
-    for _ in range(2000):
-        begun = time.perf_counter()
-        ask(service)
-        taken.append(time.perf_counter() - begun)
-    assert np.quantile(taken, 0.99) < 0.001
 
 
 def test_the_artefact_is_canonical_and_says_the_same_when_read_again(artefact, service):
