@@ -175,7 +175,10 @@ def _load_model(document: dict[str, Any]) -> Model:
 
 
 def _load_level(entry: dict[str, Any]) -> Level:
-    return Level(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
+    members: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()
+    }
+    return Level(**members)
 
 
 def _load_setting(document: dict[str, Any]) -> Setting:

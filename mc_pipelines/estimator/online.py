@@ -83,9 +83,11 @@ class Prediction:
         While v2 is in charge of the workflow that is what was served, single runs that the guardrail sent to
         v1 included; otherwise what would have been served: v1's errors are not v2's to repay.
         """
-        if self.aggregate_confidence >= self.threshold or self.guarded is None:
-            return self.decision.served
-        return self.guarded
+        in_charge = self.aggregate_confidence >= self.threshold or self.guarded is None
+        found = self.decision.served if in_charge else self.guarded
+        if found is None or not math.isfinite(found):  # v1 knows nothing: there is no debt either
+            return self.v2 or 0.0
+        return found
 
     @property
     def served(self) -> float:
@@ -215,9 +217,8 @@ class OnlineEstimator:
         aggregate, confidence, reasons = self._confidence(request, model, features, state)
         if not enabled:
             reasons = (*reasons, Reason.FLAG_OFF)
-        guard = {"threshold": setting.serve_threshold, "low": setting.clamp_low, "high": setting.clamp_high}
-        decision = decide(v1, compensated, confidence, reasons=reasons, **guard)
-        guarded = decide(v1, compensated, 1.0, **guard).served
+        decision = self._decide(v1, compensated, confidence, reasons)
+        guarded = self._decide(v1, compensated, 1.0, ()).served
         prediction = Prediction(
             request, features, raw, candidates, chosen, v1, v2, guarded, compensated, confidence, aggregate, decision,
             setting.serve_threshold, self._half_width(state),
@@ -228,6 +229,18 @@ class OnlineEstimator:
                 prediction.in_flight = prediction.accountable - v2
                 state.in_flight += prediction.in_flight
         return prediction
+
+    def _decide(self, v1: float, v2: float, confidence: float, reasons: tuple[Reason, ...]) -> Decision:
+        setting = self.setting
+        return decide(
+            v1,
+            v2,
+            confidence,
+            reasons=reasons,
+            threshold=setting.serve_threshold,
+            low=setting.clamp_low,
+            high=setting.clamp_high,
+        )
 
     def _blend(self, state: WorkflowState | None, raw: tuple[float, ...]) -> tuple[float, tuple[float, ...], int]:
         """Return v2, the candidates it is blended from, and the index of the weightiest."""

@@ -216,12 +216,14 @@ def _levels(runs: Runs, shape: Floats, origins: Integers, days: int, workflows: 
     known = np.flatnonzero(np.isfinite(shape) & (runs.finished_day < days))
     key = (runs.finished_day[known] + 1) * workflows + runs.workflow[known]
     size = (days + 1) * workflows
-    paid, said, count = (
-        np.cumsum(np.bincount(key, weights, size).reshape(days + 1, workflows), axis=0)
-        for weights in (runs.target[known], shape[known], None)
-    )
     first = np.maximum(0, origins - rules.training_days)
-    paid, said, count = (table[origins] - table[first] for table in (paid, said, count.astype(np.float64)))
+
+    def window(weights: Floats) -> Floats:
+        daily = np.bincount(key, weights, size).reshape(days + 1, workflows)
+        table = np.cumsum(daily, axis=0)
+        return np.asarray(table[origins] - table[first])
+
+    paid, said, count = window(runs.target[known]), window(shape[known]), window(np.ones(len(known)))
     usual = np.divide(said, count, out=np.zeros_like(said), where=count > 0)
     pull = rules.level_runs * usual
     return np.divide(paid + pull, said + pull, out=np.ones_like(said), where=count > 0)
