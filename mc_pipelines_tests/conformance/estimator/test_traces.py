@@ -60,6 +60,8 @@ def test_image_generation_ten_of_ten():
     report = named("gentd26")
     assert [row.workflow for row in report.workflows if abs(row.drift) > 0.05] == []
     assert report.scores["v2"].wape <= 0.85 * report.scores["v1"].wape
+    assert report.scores["served"].wape <= 0.87 * report.scores["v1"].wape
+    assert report.scores["served"].windows.share >= 0.9
     assert 0.89 <= report.coverage90 <= 0.91
     assert min(report.coverage_by_workflow.values()) >= 0.85
 
@@ -68,6 +70,7 @@ def test_scientific_workflows_ten_of_ten():
     report = named("wfcommons_replay")
     assert [row.workflow for row in report.workflows if abs(row.drift) > 0.05] == []
     assert report.scores["served"].wape <= 0.95 * report.scores["v1"].wape
+    assert report.scores["served"].windows.share >= 0.9
     assert 0.89 <= report.coverage90 <= 0.91
     assert min(report.coverage_by_workflow.values()) >= 0.85
 
@@ -77,6 +80,7 @@ def test_supercomputer_is_never_called_ok_without_support():
     assert report.count(State.OK) == 0
     assert abs(report.scores["served"].drift) <= abs(report.scores["v1"].drift)
     assert report.scores["served"].wape <= report.scores["v1"].wape * 1.01
+    assert report.scores["v2"].wape <= 0.75 * report.scores["v1"].wape
     assert 0.89 <= report.coverage90 <= 0.91
 
 
