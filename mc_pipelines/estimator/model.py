@@ -66,6 +66,10 @@ class Model:
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
     """Range of each feature in the training window."""
+    lowest_rate: float
+    """log of half the least resource-seconds on one core or node in the training window."""
+    highest_rate: float
+    """log of twice the most; a prediction does not leave the two."""
     warm_start: Floats = field(repr=False, default_factory=lambda: np.zeros(0))
     """Shared Poisson slopes; the next fit starts from them."""
     warm_own: Floats = field(repr=False, default_factory=lambda: np.zeros((0, 0)))
@@ -112,7 +116,7 @@ class Model:
             exponent = base
             for value, slope in zip(standardised, slopes, strict=True):
                 exponent += value * slope
-            found.append(resources * math.exp(min(60.0, max(-60.0, exponent))))
+            found.append(resources * math.exp(min(self.highest_rate, max(self.lowest_rate, exponent))))
         return tuple(found)
 
 
@@ -169,6 +173,8 @@ def fit_model(
     families = sorted(set(family_of_workflow))
     runs = np.bincount(workflow, minlength=count)
     groups = _Groups(workflow, np.array([families.index(name) for name in family_of_workflow]), len(families))
+    paid = target > 0.0
+    rates = (np.log(target[paid]) - offset[paid]) if paid.any() else np.zeros(1)
     shared = [offset + clipped @ slopes for slopes in (poisson.slopes, closed.slopes)]
     own = [offset + np.einsum("ij,ij->i", clipped, slopes[workflow]) for slopes in (own_poisson, closed.own_slopes)]
     own_poisson_levels = level_of_totals(np.exp(np.clip(own[0], -60, 60)), target, workflow, count)
@@ -215,6 +221,8 @@ def fit_model(
         distance_threshold=max(float(np.quantile(distance, DISTANCE_QUANTILE)), 1.0),
         lowest=tuple(np.min(raw, axis=0, initial=np.inf, where=np.isfinite(raw)).tolist()),
         highest=tuple(np.max(raw, axis=0, initial=-np.inf, where=np.isfinite(raw)).tolist()),
+        lowest_rate=float(rates.min()) - math.log(2.0),
+        highest_rate=float(rates.max()) + math.log(2.0),
         warm_start=poisson.slopes,
         warm_own=own_poisson,
     )

@@ -152,6 +152,7 @@ class OnlineEstimator:
         """(finished, workflow, runs since the change point with sign)"""
         self._keep_choice = 0.5 ** (1.0 / setting.choice_half_life)
         self._gains = [candidate.gain for candidate in setting.candidates]
+        self._slowest = max(range(len(self._gains)), key=lambda index: -self._gains[index])
         self._shapes = [SHAPES.index(candidate.shape) for candidate in setting.candidates]
 
     def features_of(self, request: Request) -> list[float]:
@@ -314,12 +315,10 @@ class OnlineEstimator:
         state.usual += (v2 - state.usual) * max(_SCALE_GAIN, 1.0 / state.losses[0].runs)
         for balance, account in zip(state.balances, setting.accounts, strict=True):
             balance.add(prediction.accountable, actual, at=finished, half_life_days=account.half_life_days)
-        # Against the model without its bias correction: a correction that follows the shift would hide it.
-        since = state.shift.update(prediction.raw[0] if prediction.raw else 0.0, actual)
+        # Against the candidate with the longest memory: a correction that follows a shift at once would hide it.
+        since = state.shift.update(prediction.candidates[self._slowest], actual)
         if since:
             self.alarms.append((finished, prediction.request.workflow, since))
-            for tracker in state.trackers:
-                tracker.restart()
 
     def _learn_interval(self, state: WorkflowState, prediction: Prediction, actual: float) -> None:
         served = prediction.served

@@ -69,7 +69,7 @@ class Setting:
     choice_half_life: float = 100.0
     choice_sharpness: float = 30.0
     """A candidate whose loss is higher by a share d has exp(-sharpness d) of the best one's weight."""
-    accounts: tuple[Account, ...] = (Account(2.0, 0.07, 0.015), Account(60.0, 0.05, 0.02))
+    accounts: tuple[Account, ...] = (Account(2.0, 0.1, 0.01), Account(60.0, 0.05, 0.02))
     """The short one keeps weeks inside the promise, the long one the quarter."""
     least_repayment: float = -0.7
     largest_repayment: float = 1.5
