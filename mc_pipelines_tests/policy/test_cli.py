@@ -39,7 +39,7 @@ def mc(capsys, monkeypatch):
 def test_gate_passes_on_our_packs(mc):
     code, out, _ = mc("policy", "gate")
     assert code == 0
-    assert "access, graph, placement, storage" in out
+    assert "access, budget, graph, placement, storage" in out
 
 
 def test_gate_fails_on_a_violation(mc, monkeypatch, tmp_path):
