@@ -100,7 +100,7 @@ def rotate(
     def envelopes() -> list[tuple[str, bytes]]:
         return [] if signed is None else [(one.name, one.read_bytes()) for one in sorted(signed.glob("*.json"))]
 
-    rotator = Rotator(context.database, context.keyring, context.clock, signed=envelopes)
+    rotator = Rotator(context.database, context.keyring, context.clock, signed=envelopes, signer=lambda: context.signer)
     _print(rotator.run(rotator.plan(key, reason=reason).rotation_id), json=json)
 
 

@@ -110,11 +110,11 @@ class Demo:
         return people
 
     def _facts(self) -> None:
-        self.progress.begin("execution facts")
         from mc_pipelines.executions.ingest import ingest_simulation, ingest_traces
         from mc_pipelines.executions.overlay import Overlay
         from mc_pipelines.executions.simulator import last_ninety_days
 
+        self.progress.begin("execution facts")
         store, overlay = self.context.object_store, Overlay()
         if self.traces:
             reports = ingest_traces(store, self.traces, overlay)
@@ -142,11 +142,11 @@ class Demo:
         )
 
     def _executions(self) -> None:
-        self.progress.begin("executions")
         from mc_pipelines.composition import local_runner
         from mc_pipelines.executions.manifest import manifest_of
         from mc_pipelines.runner.publish import publish
 
+        self.progress.begin("executions")
         new = 0
         for document in demo_manifests():
             with self.context.database.begin() as connection:
@@ -175,18 +175,19 @@ class Demo:
             return any(depth(connection).values())
 
     def _start_rotation(self) -> None:
-        self.progress.begin("key rotation")
         from mc_pipelines.keys.rotation import Rotator, list_rotations
 
+        self.progress.begin("key rotation")
+        # A signing key that is held elsewhere is rotated there.
+        key = "signer" if self.context.settings.signing_key_url is None else "kek"
         with self.context.database.begin() as connection:
             known = any(one.reason == _ROTATION_REASON for one in list_rotations(connection))
         if not known:
             rotator = Rotator(self.context.database, self.context.keyring, self.context.clock)
-            rotator.plan("signer", reason=_ROTATION_REASON)
-        self._say("key rotation", "of the service's signer, planned", changed=not known)
+            rotator.plan(key, reason=_ROTATION_REASON)
+        self._say("key rotation", f"of the key {key}, planned", changed=not known)
 
     def _start_rollout(self, people: dict[str, DemoPerson]) -> None:
-        self.progress.begin("policy rollout")
         from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
         from mc_pipelines.attest.key_history import service_keys
         from mc_pipelines.decision.packs import load_pack, read_pack
@@ -195,6 +196,7 @@ class Demo:
         from mc_pipelines.policy.controller import list_rollouts, start_rollout
         from mc_pipelines.policy.proposal import Proposal
 
+        self.progress.begin("policy rollout")
         context = self.context
         signer, now = context.signer, context.clock.now()
         with context.database.begin() as connection:
@@ -225,12 +227,12 @@ class Demo:
         return target
 
     def _provenance_documents(self) -> None:
-        self.progress.begin("provenance documents")
         from mc_pipelines.drills.demo_world import TENANTS
         from mc_pipelines.foundation.errors import InputError
         from mc_pipelines.provenance.edge_log import ingest_many
         from mc_pipelines.provenance.readers import read_document
 
+        self.progress.begin("provenance documents")
         accepted = known = 0
         refused: Counter[str] = Counter()
         for start in range(0, len(self.documents), _DOCUMENTS_AT_ONCE):
@@ -268,12 +270,12 @@ class Demo:
 
     def _sign(self, people: dict[str, DemoPerson]) -> int:
         """Let the maker and the checker sign the first drafts, each on "their" side; return how many were signed."""
-        self.progress.begin("approvals")
         from mc_pipelines.attest.dsse import sign
         from mc_pipelines.sla.draft_store import OPEN, list_drafts
         from mc_pipelines.sla.note_store import list_notes
         from mc_pipelines.sla.review import approve
 
+        self.progress.begin("approvals")
         with self.context.database.begin() as connection:
             drafts = list_drafts(connection, state=OPEN)
             issued = len(list_notes(connection))

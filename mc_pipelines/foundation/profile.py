@@ -29,6 +29,10 @@ def local_defaults(settings: Settings) -> list[Refusal]:
         refusals.append(
             Refusal("the local signing key", "MC_SIGNING_KEY_URL", "name awskms:///alias/NAME, or an encrypted file")
         )
+    if settings.keyring_passphrase is None:
+        refusals.append(
+            Refusal("a keyring sealed by file mode alone", "MC_KEYRING_PASSPHRASE", "name the passphrase that seals it")
+        )
     if settings.opa_url is None:
         refusals.append(Refusal("the embedded policy engine", "MC_OPA_URL", "name an OPA server"))
     return refusals

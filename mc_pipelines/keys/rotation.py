@@ -102,6 +102,7 @@ class Rotator:
         provider: holds the keys.
         clock: tells the time.
         signed: name and DSSE envelope (JSON) of what the old signing key signed; verified again before it is retired.
+        signer: of the evidence of a wrapping key's rotation; default: the keyring's own signing key.
         observe: told each point as it is passed, such as ``CREATED:effect`` and ``CREATED:recorded``.
     """
 
@@ -112,12 +113,14 @@ class Rotator:
         clock: Clock,
         *,
         signed: Callable[[], Iterable[tuple[str, bytes]]] = tuple,
+        signer: Callable[[], Signer] | None = None,
         observe: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._provider = provider
         self._clock = clock
         self._signed = signed
+        self._signer = signer or (lambda: active_signer(database, provider, clock))
         self._observe = observe
         self._effects: dict[str, Callable[[Rotation], _Step]] = {
             "CREATED": self._create,
@@ -275,8 +278,7 @@ class Rotator:
         return _Step({"rewrapped_data_keys": done})
 
     def _verify(self, rotation: Rotation) -> _Step:
-        new = active_signer(self._database, self._provider, self._clock)
-        signers = [new]
+        signers: list[Signer]
         if rotation.use is KeyUse.SIGN:
             old = KeyringSigner(self._provider, rotation.old_ref)
             detail = reverify(self._signed(), old)
@@ -284,6 +286,7 @@ class Rotator:
             detail |= self._hand_over_trust(signers)
         else:
             # Whoever wrapped under the old version after the rewrap has to be caught up with first.
+            signers = [self._signer()]
             detail = self._rewrap(rotation).detail
             left = count_only_under(self._database, old_ref=rotation.old_ref, new_ref=rotation.new)
             if left:

@@ -166,6 +166,7 @@ LOCAL_DEFAULTS = {
     "MC_DAGSTER_DATABASE_URL": "postgresql://mc_dagster@db.example/mc_dagster",
     "MC_OIDC_ISSUER": "https://idp.example",
     "MC_SIGNING_KEY_URL": "awskms:///alias/mc",
+    "MC_KEYRING_PASSPHRASE": "geheim",
     "MC_OPA_URL": "http://opa.example:8181",
 }
 

@@ -21,6 +21,7 @@ COMPLETE = {
     "dagster_database_url": SecretStr("postgresql://mc_dagster@db.example/mc_dagster"),
     "oidc_issuer": "https://idp.example",
     "signing_key_url": SecretStr("awskms:///alias/mc"),
+    "keyring_passphrase": SecretStr("geheim"),
     "opa_url": "http://opa.example:8181",
 }
 STAND_INS = {
@@ -28,6 +29,7 @@ STAND_INS = {
     "dagster_database_url": "the embedded database server",
     "oidc_issuer": "the local token issuer",
     "signing_key_url": "the local signing key",
+    "keyring_passphrase": "a keyring sealed by file mode alone",
     "opa_url": "the embedded policy engine",
 }
 

@@ -11,13 +11,15 @@ import boto3
 import pytest
 from pydantic import SecretStr
 
-from mc_pipelines.attest.dsse import sign, verify
+from mc_pipelines.attest.dsse import Envelope, sign, verify
 from mc_pipelines.attest.key_history import load_history
 from mc_pipelines.attest.signer import LocalSigner, load_public_key, verify_with_key
 from mc_pipelines.composition import Context
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.errors import ConfigurationError, UnavailableError, VerificationError
 from mc_pipelines.foundation.settings import Profile, Settings
+from mc_pipelines.keys.provider import KEK_KEY, KeyUse
+from mc_pipelines.keys.rotation import Rotator
 from mc_pipelines.keys.signing_key import open_signing_key
 from mc_pipelines_tests.clouds import servers
 from mc_pipelines_tests.conftest import TestDatabase
@@ -121,3 +123,17 @@ def test_the_service_signs_with_the_named_key_and_verifiers_know_it(
     with database.app.begin() as connection:
         assert [one.key_id for one in load_history(connection)] == [signer.key_id]
     assert not (tmp_path / "keys").exists(), "a local key was made although one is named"
+
+
+@pytest.mark.database
+def test_a_wrapping_key_rotates_under_the_named_signature_and_no_local_signer_is_made(
+    database: TestDatabase, clock: FrozenClock, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home", signing_key_url=SecretStr(key_file(tmp_path)))
+    context = Context(settings, database.app, clock)
+    context.keyring.create(KEK_KEY, KeyUse.WRAP)
+    rotator = Rotator(database.app, context.keyring, clock, signer=lambda: context.signer)
+    done = rotator.run(rotator.plan(KEK_KEY, reason="test").rotation_id)
+    assert done.evidence is not None
+    verify(Envelope.from_json(done.evidence), {KEY.key_id: KEY.public_key_pem})
+    assert {one.key for one in context.keyring.inventory()} == {KEK_KEY}

@@ -59,7 +59,13 @@ def key_rotations(config: RotationRequest, maestro: Maestro) -> dg.MaterializeRe
     from mc_pipelines.keys.standing import keys_to_rotate
 
     context = maestro.open()
-    rotator = Rotator(context.database, context.keyring, context.clock, signed=lambda: signed_receipts(context))
+    rotator = Rotator(
+        context.database,
+        context.keyring,
+        context.clock,
+        signed=lambda: signed_receipts(context),
+        signer=lambda: context.signer,
+    )
     reasons = dict.fromkeys(config.keys, config.reason)
     reasons |= dict.fromkeys(keys_to_rotate(context.database, context.keyring, context.clock.now()), "due or under way")
     for key, reason in reasons.items():
