@@ -272,7 +272,7 @@ def rollup(json: Json = False) -> None:
 
 @app.command("diff")
 def differences(
-    tenant: str,
+    tenant: Annotated[str, typer.Argument(help="The tenant; `mc tenant ls`.")],
     period: Annotated[str, typer.Argument(help="2026-01, 2026-01-19 or 2026-01-19/2026-01-25.")],
     before: Annotated[str, typer.Option(help="As it was known at this moment.")],
     after: Annotated[str | None, typer.Option(help="As it was known at this one; default: now.")] = None,
