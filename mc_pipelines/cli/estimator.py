@@ -81,6 +81,21 @@ def _print_backtest(report: Any) -> None:
             for name, score in report.scores.items()
         ],
     )
+    if report.changes:
+        print_table(
+            ("workflow", "USD a day before", "after", "price", "volume", "mix", "behaviour", "cause"),
+            [
+                (
+                    split.workflow,
+                    f"{split.before:.2f}",
+                    f"{split.after:.2f}",
+                    *(f"{getattr(split, part):+.2f}" for part in ("price", "volume", "mix", "model")),
+                    ", ".join(split.causes),
+                )
+                for split in report.changes[:10]
+            ],
+            title="Why spend moved in the last week, against the four weeks before",
+        )
     print(
         f"v2 served {report.v2_share:.1%} of {report.runs} runs, clamped {report.clamp_share:.1%} of those; "
         f"90 % intervals cover {report.coverage90:.1%}; confidence off by {report.calibration.expected_error:.3f}; "

@@ -15,18 +15,33 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mc_pipelines.estimator.backtest import Alarm
 from mc_pipelines.estimator.drift import bootstrap_interval
 from mc_pipelines.estimator.history import DAY, Floats, History
+from mc_pipelines.estimator.model import SHAPES, TrainingRows, fit_model
+from mc_pipelines.estimator.setting import DEFAULT_SETTING, Setting
 
 LEAST_SHARE = 0.05
 """A cause is named when it moved the spend by more than this, with its interval outside zero."""
 MINIMUM_RUNS = 20
+RECENT_DAYS = 7
+REFERENCE_DAYS = 28
+_REFERENCE_SHAPE = SHAPES.index("poisson_own")
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An early warning that was raised during the replay."""
+
+    at: datetime
+    workflow: str
+    runs_since_change: int
+    """Estimated; negative where runs became cheaper."""
 
 
 class Cause(StrEnum):
@@ -56,6 +71,51 @@ class Split:
     """after / before of each factor."""
     causes: tuple[Cause, ...]
     """Those that moved the spend beyond doubt, largest first."""
+
+
+def recent_changes(
+    history: History, features: Floats, feature_names: Sequence[str], setting: Setting = DEFAULT_SETTING
+) -> tuple[Split, ...]:
+    """Split what the last week cost against the four weeks before, by workflow, the largest change first.
+
+    The reference is one model fitted where the week begins, on what is asked for alone (sizes and allocation):
+    features of a workflow's own recent runs would follow a change of behaviour and call it mix.
+
+    Args:
+        history: the runs.
+        features: model inputs as they were at submission, those of history last.
+        feature_names: of the columns that are asked for; they come first.
+        setting: the knobs.
+
+    Returns:
+        Workflows whose spend moved for a reason beyond doubt; none where too little had finished.
+    """
+    end = int(history.finished.max(initial=0))
+    cut = end - RECENT_DAYS * DAY
+    asked = features[:, : len(feature_names)]
+    model = fit_model(
+        TrainingRows(asked, history.resource_seconds, history.resources, history.workflow, history.finished),
+        as_of=cut,
+        workflow_names=history.workflow_names,
+        family_of_workflow=history.family_of_workflow,
+        feature_names=feature_names,
+        setting=setting,
+    )
+    if model is None:
+        return ()
+    before = (history.finished <= cut) & (history.finished > cut - REFERENCE_DAYS * DAY)
+    after = history.finished > cut
+    reference = np.ones(len(history))
+    levels = [
+        model.level(name, family)
+        for name, family in zip(history.workflow_names, history.family_of_workflow, strict=True)
+    ]
+    for row in np.flatnonzero(before | after).tolist():
+        level = levels[history.workflow[row]]
+        found = model.predict(level, model.standardise(asked[row].tolist()), float(history.resources[row]))
+        reference[row] = found[_REFERENCE_SHAPE]
+    splits = split_all(history, reference, before=before, after=after)
+    return tuple(split for split in splits if split.causes)
 
 
 def split_spend(

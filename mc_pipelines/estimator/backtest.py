@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mc_pipelines.estimator.alerts import Alarm, Split, recent_changes
 from mc_pipelines.estimator.drift import TOLERANCE, TOP, Drift, State, drift_ratio, drift_table, wape
 from mc_pipelines.estimator.evaluation import Calibration, Windows, calibration, coverage, weekly_windows
 from mc_pipelines.estimator.history import DAY, Floats, History, microseconds, moment_of
@@ -31,16 +32,6 @@ class SourceScore:
     drift: float
     wape: float
     windows: Windows
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """An early warning that was raised during the replay."""
-
-    at: datetime
-    workflow: str
-    runs_since_change: int
-    """Estimated; negative where runs became cheaper."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +60,8 @@ class Backtest:
     reasons: dict[str, int]
     candidates: dict[str, int]
     alarms: tuple[Alarm, ...]
+    changes: tuple[Split, ...]
+    """Why spend moved in the last week: price, volume, mix or behaviour."""
     excluded: dict[str, int]
     ignored_columns: dict[str, tuple[str, ...]]
     seconds: float
@@ -203,6 +196,7 @@ def backtest(
             for index, candidate in enumerate(setting.candidates)
         },
         alarms=tuple(Alarm(moment_of(at), workflow, since) for at, workflow, since in estimator.alarms if at >= start),
+        changes=recent_changes(history, made.features, estimator.asked_names, setting),
         excluded=history.excluded,
         ignored_columns=history.ignored_columns,
         seconds=time.perf_counter() - began,

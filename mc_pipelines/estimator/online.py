@@ -138,7 +138,9 @@ class OnlineEstimator:
     def __init__(self, number_names: Sequence[str], setting: Setting = DEFAULT_SETTING) -> None:
         self.setting = setting
         self.number_names = tuple(number_names)
-        self.feature_names = (*self.number_names, "log_resources", *HISTORY_FEATURES)
+        self.asked_names = (*self.number_names, "log_resources")
+        """Inputs that describe what is asked for; those of history come after them."""
+        self.feature_names = (*self.asked_names, *HISTORY_FEATURES)
         self.model: Model | None = None
         self.workflows: dict[str, WorkflowState] = {}
         self.variants: dict[tuple[str, str], LogMeans] = {}

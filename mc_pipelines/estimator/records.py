@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
+from mc_pipelines.estimator.alerts import Alarm, Split
 from mc_pipelines.estimator.drift import Drift
 from mc_pipelines.estimator.serving import Estimate
 from mc_pipelines.foundation.canonical import digest_of
@@ -219,6 +220,26 @@ def record_alert(
         .returning(alert.c.alert_id)
     ).scalar()
     return inserted is not None
+
+
+def record_warnings(connection: Connection, alarms: Iterable[Alarm], changes: Iterable[Split], *, at: datetime) -> int:
+    """Write early warnings, and what moved the spend, once each; return how many are new.
+
+    A change is of kind ``spend-`` and its first cause, so a dearer price is never counted as model drift.
+    """
+    new = 0
+    for alarm in alarms:
+        detail: dict[str, Any] = {"runs_since_change": alarm.runs_since_change}
+        new += record_alert(connection, kind="early-warning", workflow=alarm.workflow, at=alarm.at, detail=detail)
+    for split in changes:
+        detail = {
+            "causes": [str(cause) for cause in split.causes],
+            "before_usd_a_day": round(split.before, 6),
+            "after_usd_a_day": round(split.after, 6),
+            "parts_usd_a_day": {name: round(getattr(split, name), 6) for name in ("price", "volume", "mix", "model")},
+        }
+        new += record_alert(connection, kind=f"spend-{split.causes[0]}", workflow=split.workflow, at=at, detail=detail)
+    return new
 
 
 def _finite(value: float) -> float | None:

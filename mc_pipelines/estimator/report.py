@@ -40,13 +40,23 @@ OK means that the whole 95 % interval lies within 5 %; UNDETERMINED means that t
 {% endfor %}</table>
 <p>v2 was served for {{ pct(report.v2_share) }} of the runs and clamped for {{ pct(report.clamp_share) }} of those.
 Nominal 90 % intervals cover {{ pct(report.coverage90) }}. Confidence is off by
-{{ '%.3f'|format(report.calibration.expected_error) }} (expected calibration error over weekly windows).
+{{ '%.3f'|format(report.calibration.expected_error) }} (expected calibration error over weekly windows; a perfect
+confidence would show {{ '%.3f'|format(report.calibration.noise_floor) }} with so few).
 Replay took {{ '%.1f'|format(report.seconds) }} s.</p>
 <table><caption>Reasons</caption>{% for name, count in reasons %}<tr><td>{{ name }}</td><td>{{ count }}</td></tr>
 {% endfor %}</table>
 {% if report.alarms %}<table><caption>Early warnings</caption><tr><th>workflow</th><th>at</th><th>runs since change</th>
 </tr>{% for alarm in report.alarms %}<tr><td>{{ alarm.workflow }}</td><td>{{ alarm.at.strftime('%Y-%m-%d %H:%M') }}</td>
 <td>{{ alarm.runs_since_change }}</td></tr>{% endfor %}</table>{% endif %}
+{% if report.changes %}<table><caption>Why spend moved in the last week, USD a day against the four weeks before</caption>
+<tr><th>workflow</th><th>before</th><th>after</th><th>price</th><th>volume</th><th>mix</th><th>behaviour</th>
+<th>cause</th></tr>
+{% for split in report.changes %}<tr><td>{{ split.workflow }}</td><td>{{ '%.2f'|format(split.before) }}</td>
+<td>{{ '%.2f'|format(split.after) }}</td><td>{{ '%+.2f'|format(split.price) }}</td>
+<td>{{ '%+.2f'|format(split.volume) }}</td>
+<td>{{ '%+.2f'|format(split.mix) }}</td><td>{{ '%+.2f'|format(split.model) }}</td>
+<td>{{ split.causes|join(', ') }}</td></tr>
+{% endfor %}</table>{% endif %}
 <p>Left out: {{ report.excluded or 'no row' }}. Columns not used: {{ report.ignored_columns or 'none' }}.</p>
 </body></html>
 """
@@ -115,6 +125,9 @@ def metadata_of(report: Backtest) -> dict[str, Any]:
         "workflows_undetermined": report.count(State.UNDETERMINED),
         "runs": report.runs,
         "constructed": report.constructed,
+        "calibration_error": report.calibration.expected_error,
+        "early_warnings": len(report.alarms),
+        "changes": ", ".join(f"{split.workflow}: {'+'.join(split.causes)}" for split in report.changes[:10]) or "none",
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mc_pipelines.estimator.alerts import Cause, split_all
+from mc_pipelines.estimator.backtest import backtest
 from mc_pipelines.estimator.history import DAY
 from mc_pipelines.estimator.replay import replay
 from mc_pipelines_tests.estimator.synthetic import FIRST, make_history, with_runtime
@@ -109,3 +110,16 @@ def test_a_price_shift_moves_no_prediction(shifted, replayed):
 def test_steady_workflows_raise_few_alarms():
     made, _ = replay(make_history(days=40, runs_a_day=50, seed=21))
     assert len(made.alarms) <= 4
+
+
+def test_the_backtest_names_what_moved_the_last_week_and_a_price_is_no_model_drift():
+    history = make_history(days=45, runs_a_day=30)
+    cut = int(history.finished.max()) - 7 * DAY
+    late = history.submitted >= cut
+    runtime = np.where(late & (history.workflow == 0), history.runtime * 1.5, history.runtime)
+    price = np.where(late & (history.workflow == 2), history.price * 1.3, history.price)
+    shifted = replace(with_runtime(history, runtime), price=price)
+    found = {split.workflow: split.causes for split in backtest(shifted).changes}
+    assert found["family0/task0"] == (Cause.MODEL,)
+    assert found["family0/task2"] == (Cause.PRICE,)
+    assert set(found) == {"family0/task0", "family0/task2"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mc_pipelines.estimator.poisson import fit_poisson, shrink_levels
+from mc_pipelines.estimator.poisson import fit_own_slopes, fit_poisson, shrink_levels
 from mc_pipelines.foundation.errors import InputError
 
 
@@ -85,3 +85,57 @@ def test_few_dear_runs_are_not_dragged_to_the_family_by_orders_of_magnitude():
     assert abs(shrunk[0] - 9.1) < 0.05
     assert shrunk[4] == family[1]
     assert min(levels[:4]) < overall < max(levels[:4])
+
+
+def test_own_slopes_equal_statsmodels_for_each_workflow_without_a_prior(sample):
+    import statsmodels.api as sm
+
+    features, target, offset, workflow, groups = sample
+    shared = fit_poisson(*sample).slopes
+    own = fit_own_slopes(*sample, shared=shared, own_runs=1e-9, tolerance=1e-10)
+    for group in range(groups):
+        rows = workflow == group
+        design = sm.add_constant(features[rows])
+        reference = sm.GLM(target[rows], design, family=sm.families.Poisson(), offset=offset[rows])
+        found = reference.fit(tol=1e-12, maxiter=100).params
+        np.testing.assert_allclose(own[group], found[1:], atol=1e-6)
+
+
+def test_own_slopes_are_held_at_the_shared_ones_and_a_warm_start_changes_nothing(sample):
+    shared = fit_poisson(*sample).slopes
+    held = fit_own_slopes(*sample, shared=shared, own_runs=1e9)
+    np.testing.assert_allclose(held, np.tile(shared, (sample[4], 1)), atol=1e-5)
+    cold = fit_own_slopes(*sample, shared=shared, tolerance=1e-10)
+    warm = fit_own_slopes(*sample, shared=shared, start=cold + 0.05, tolerance=1e-10)
+    np.testing.assert_allclose(warm, cold, atol=1e-8)
+
+
+def test_own_slopes_stand_where_their_penalised_score_is_zero_and_survive_a_workflow_without_runs(sample):
+    from scipy.optimize import minimize
+
+    features, target, offset, workflow, groups = sample
+    shared = fit_poisson(*sample).slopes
+    own = fit_own_slopes(features, target, offset, workflow, groups + 1, shared=shared, tolerance=1e-10)
+    np.testing.assert_array_equal(own[groups], shared)
+    fitted = np.exp(offset + features @ shared)
+    totals = np.bincount(workflow, target, groups)
+    scale = totals / np.bincount(workflow, fitted, groups)
+    mean = fitted * scale[workflow]
+    pooled = np.zeros((3, 3))
+    for group in range(groups):
+        rows = workflow == group
+        centred = features[rows] - (mean[rows] @ features[rows]) / totals[group]
+        pooled += (centred * mean[rows, None]).T @ centred
+    pooled = pooled / totals.sum() + 1e-3 * np.eye(3)
+    for group in range(groups):
+        rows = workflow == group
+        prior = 30.0 * totals[group] / rows.sum() * pooled
+
+        def loss(slopes, rows=rows, prior=prior, total=totals[group]):
+            pull = target[rows] @ (features[rows] @ slopes)
+            expected = np.exp(offset[rows] + features[rows] @ slopes).sum()
+            away = slopes - shared
+            return -(pull - total * np.log(expected) - 0.5 * away @ prior @ away) / total
+
+        reference = minimize(loss, shared, method="BFGS", options={"gtol": 1e-10}).x
+        np.testing.assert_allclose(own[group], reference, atol=1e-5)

@@ -162,3 +162,25 @@ def test_verdicts_are_kept_and_the_newest_are_read(database):
         ("v1", AT + timedelta(days=7)),
     ]
     assert found[1].low is None
+
+
+def test_warnings_are_recorded_once_with_their_cause_and_counted(database):
+    from mc_pipelines.estimator.alerts import Alarm, Cause, Split
+    from mc_pipelines.estimator.business_metrics import estimator_metrics
+
+    split = Split("w", 1.0, 1.3, 0.3, 0.0, 0.0, 0.0, {Cause.PRICE: 1.3}, (Cause.PRICE,))
+    alarm = Alarm(AT, "w", 12)
+    with database.app.begin() as connection:
+        assert records.record_warnings(connection, [alarm], [split], at=AT) == 2
+        assert records.record_warnings(connection, [alarm], [split], at=AT) == 0
+        row = connection.execute(select(records.alert).where(records.alert.c.kind == "spend-price")).one()
+        assert row.detail["causes"] == ["price"]
+        counted = {
+            sample.labels["kind"]: sample.value
+            for metric in estimator_metrics(connection)
+            if metric.name == "mc_estimator_alerts"
+            for sample in metric.samples
+        }
+    assert counted["early-warning"] >= 1
+    assert counted["spend-price"] == 1
+    assert "spend-model" not in counted

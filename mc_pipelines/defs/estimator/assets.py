@@ -24,7 +24,7 @@ def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Run the backtest and keep its report."""
     from mc_pipelines.estimator.backtest import backtest, window_of
     from mc_pipelines.estimator.readers import history_from_facts
-    from mc_pipelines.estimator.records import record_drift
+    from mc_pipelines.estimator.records import record_drift, record_warnings
     from mc_pipelines.estimator.report import metadata_of, render_html, render_markdown
     from mc_pipelines.executions.facts import days_with_facts, scan_facts
     from mc_pipelines.foundation.canonical import sha256_digest
@@ -38,6 +38,7 @@ def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     rows = [(source, row) for source, listed in verdicts.items() for row in listed]
     with context.database.begin() as connection:
         record_drift(connection, rows, as_of=report.end, window_days=(report.end - report.start).days)
+        record_warnings(connection, report.alarms, report.changes, at=report.end)
     page = render_html(report).encode()
     digest = sha256_digest(page)
     name = f"estimator/reports/{digest.removeprefix('sha256:')}"
