@@ -48,7 +48,8 @@ Replay took {{ '%.1f'|format(report.seconds) }} s.</p>
 {% if report.alarms %}<table><caption>Early warnings</caption><tr><th>workflow</th><th>at</th><th>runs since change</th>
 </tr>{% for alarm in report.alarms %}<tr><td>{{ alarm.workflow }}</td><td>{{ alarm.at.strftime('%Y-%m-%d %H:%M') }}</td>
 <td>{{ alarm.runs_since_change }}</td></tr>{% endfor %}</table>{% endif %}
-{% if report.changes %}<table><caption>Why spend moved in the last week, USD a day against the four weeks before</caption>
+{% if report.changes %}
+<table><caption>Why spend moved in the last week, USD a day against the four weeks before</caption>
 <tr><th>workflow</th><th>before</th><th>after</th><th>price</th><th>volume</th><th>mix</th><th>behaviour</th>
 <th>cause</th></tr>
 {% for split in report.changes %}<tr><td>{{ split.workflow }}</td><td>{{ '%.2f'|format(split.before) }}</td>
