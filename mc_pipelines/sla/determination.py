@@ -26,6 +26,7 @@ from mc_pipelines.sla.note_store import Issued, list_notes
 from mc_pipelines.sla.outcome_store import ended, has_ended, link_incident, write_determination
 from mc_pipelines.sla.verification import NO_CREDIT_TYPE
 
+NO_DRAFT = "a draft"
 NO_CONTRACT = "no contract covers the service for this tenant on these days"
 _MOMENT = timedelta(milliseconds=1)
 
@@ -124,7 +125,7 @@ def _why_not(connection: Connection, subject: PeriodSubject, closed: bool) -> tu
         return judgement.reason, None
     if judgement.entitled_minor == 0:
         return None, judgement.reason or "no breach"
-    return (None, f"rejected on review: {rejected[-1].reason}") if rejected else ("a draft", None)
+    return (None, f"rejected on review: {rejected[-1].reason}") if rejected else (NO_DRAFT, None)
 
 
 def determine(database: Database, clock: Clock, signer: Signer) -> list[Ending]:

@@ -142,7 +142,7 @@ def test_what_is_refused_names_its_field_and_exits_2(shell: Shell) -> None:
         assert said in shell.run("credits", *arguments, code=2), arguments
     assert shell.json("credits", "show", draft["id"])["signatures"] == "0 of 2"
     assert not (shell.folder / "r.json").exists()
-    assert shell.json("credits", "check", code=1)["breaches_without_note"]
+    assert shell.json("credits", "check", code=1)["breaches_waiting"]
 
 
 def test_a_month_is_reviewed_by_two(shell: Shell) -> None:

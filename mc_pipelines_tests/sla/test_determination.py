@@ -12,6 +12,7 @@ import mc_pipelines.sla.verification  # noqa: F401 - registers what our statemen
 from mc_pipelines.attest.key_history import KeyRecord
 from mc_pipelines.attest.trust import Trust
 from mc_pipelines.attest.verify import verify_file
+from mc_pipelines.sla.assessment import assess_all
 from mc_pipelines.sla.completeness import check_completeness
 from mc_pipelines.sla.determination import determine
 from mc_pipelines.sla.draft import draft_credits
@@ -109,15 +110,25 @@ def test_without_a_charge_the_incident_waits_and_the_check_says_so(world: World)
     assert determined(world) == {}
     with world.database.begin() as connection:
         found = check_completeness(connection)
-    assert found.incidents_without_outcome == ("INC-1 for acme",)
+    assert found.incidents_waiting == ("INC-1 for acme",)
+    assert found.lost == {}
 
 
 def test_the_check_sees_a_breach_without_a_note(world: World) -> None:
     world.breach()
-    world.draft()
+    with world.database.begin() as connection:
+        assert check_completeness(connection).ok, "nothing is judged yet"
+    assess_all(world.database, world.clock)
+    breach = ("acme pipelines availability 2026-01-19/2026-01-25",)
+    with world.database.begin() as connection:
+        assert check_completeness(connection).breaches_without_note == breach
+    draft = world.draft()
     with world.database.begin() as connection:
         found = check_completeness(connection)
-    assert found.breaches_without_note == ("acme pipelines availability 2026-01-19/2026-01-25",)
+    assert (found.breaches_waiting, found.lost) == (breach, {})
+    reject(world.database, world.clock, draft.draft_id, world.checker, "paid by hand")
+    with world.database.begin() as connection:
+        assert check_completeness(connection).ok, "refused on review, with the reason"
 
 
 def test_a_lost_note_is_noticed(world: World) -> None:
