@@ -38,7 +38,8 @@ _ONLY_CHUNK = _NONCE_TAIL.pack(0, True)  # noqa: FBT003 - the last chunk's mark
 _NO_SLOTS = write_slots(())
 _KINDS = {int(kind): kind for kind in Kind}
 _INNER, _OUTER = bytes(byte ^ 0x36 for byte in range(256)), bytes(byte ^ 0x5C for byte in range(256))
-_SHA512_BLOCK, _SHA256_BLOCK = 128, 64
+_SHA512_BLOCK = 128
+_INNER_PAD, _OUTER_PAD = b"\x36" * _SHA512_BLOCK, b"\x5c" * _SHA512_BLOCK
 _SHA512_BYTES, _MAX_BLOCKS = 64, 255
 _SALT_BYTES = _COMMIT_BYTES = _MAC_BYTES = 32
 _OKM_BYTES = 32 + 32 + 32 + 7
@@ -400,13 +401,15 @@ def hkdf_sha512(secret: bytes, *, salt: bytes, info: bytes, length: int) -> byte
 
 
 def _pads(key: bytes) -> tuple[bytes, bytes]:
-    padded = (key if len(key) <= _SHA512_BLOCK else sha512(key).digest()).ljust(_SHA512_BLOCK, b"\0")
-    return padded.translate(_INNER), padded.translate(_OUTER)
+    if len(key) > _SHA512_BLOCK:
+        key = sha512(key).digest()
+    return key.translate(_INNER) + _INNER_PAD[len(key) :], key.translate(_OUTER) + _OUTER_PAD[len(key) :]
 
 
 def _slots_mac(keys: _Keys, block: bytes) -> bytes:
-    padded = keys.slots_mac.ljust(_SHA256_BLOCK, b"\0")
-    return sha256(padded.translate(_OUTER) + sha256(padded.translate(_INNER) + block).digest()).digest()
+    key = keys.slots_mac  # 32 bytes; the rest of the block of 64 is padding
+    inner = sha256(key.translate(_INNER) + _INNER_PAD[:_MAC_BYTES] + block).digest()
+    return sha256(key.translate(_OUTER) + _OUTER_PAD[:_MAC_BYTES] + inner).digest()
 
 
 __all__ = [
