@@ -223,7 +223,7 @@ def placement_packs(context: Context) -> PackSource:
     from mc_pipelines.attest.key_history import service_keys
     from mc_pipelines.decision.packs import loaded
     from mc_pipelines.policy.bundles import load_bundle
-    from mc_pipelines.policy.pointers import pointer_of
+    from mc_pipelines.policy.pointers import get_pointer
     from mc_pipelines.runner.policies import PACK, InForce
 
     shipped = loaded(PACK)
@@ -236,7 +236,7 @@ def placement_packs(context: Context) -> PackSource:
         return known[revision]
 
     def source(connection: Connection, tenant: TenantId) -> InForce:
-        pointer = pointer_of(connection, PACK, tenant)
+        pointer = get_pointer(connection, PACK)
         if pointer is None:
             return InForce(shipped)
         decides = pack(connection, pointer.revision_for(tenant))

@@ -202,7 +202,6 @@ def rollback(
     by: Annotated[
         str, typer.Option(help="Who does it; goes into the audit log, so an id and not a name.")
     ] = "operator",
-    cohort: Annotated[str, typer.Option(help="`all`, or the tenant whose pointer moves.")] = "all",
     json: Json = False,
 ) -> None:
     """Put a pack's last known good revision back, at once, for everybody; two people signed that once already.
@@ -214,7 +213,7 @@ def rollback(
 
     context = open_context()
     with context.database.begin() as connection:
-        pointer = roll_back_pack(connection, name, by=by, reason=reason, now=context.clock.now(), cohort=cohort)
+        pointer = roll_back_pack(connection, name, by=by, reason=reason, now=context.clock.now())
     if json:
         print_json(asdict(pointer))
     else:

@@ -63,9 +63,6 @@ def start(
     declare: Annotated[
         list[str] | None, typer.Option(help="Deny rule that may stop denying, as RULE or RULE:TENANT; repeatable.")
     ] = None,
-    cohort: Annotated[str, typer.Option(help="`all`, or one tenant, whose policy then has a pointer of its own.")] = (
-        "all"
-    ),
     json: Json = False,
 ) -> None:
     """Begin in simulate, if the guard lets the new revision through; your signature goes with it.
@@ -94,9 +91,8 @@ def start(
         proposal = Proposal(
             uuid7(now),
             pack,
-            active_revision(connection, pack, cohort) or shipped.revision,
+            active_revision(connection, pack) or shipped.revision,
             new.revision,
-            cohort=cohort,
             declared=tuple(
                 Widening(rule, tenant or None) for rule, _, tenant in (text.partition(":") for text in declare or ())
             ),

@@ -150,13 +150,17 @@ def record_decisions(connection: Connection, records: Iterable[DecisionRecord]) 
         connection.execute(insert(decisions).on_conflict_do_nothing(), rows[start : start + _BATCH])
 
 
-def decisions_of_day(connection: Connection, pack: str, day: date) -> Sequence[DecisionRecord]:
-    """Return a pack's decisions of one UTC day, oldest first."""
+def decisions_of_day(
+    connection: Connection, pack: str, day: date, *, since: datetime | None = None
+) -> Sequence[DecisionRecord]:
+    """Return a pack's decisions of one UTC day, oldest first; with ``since`` only those from that moment on."""
     query = (
         select(decisions)
         .where(decisions.c.pack == pack, decisions.c.decided_on == day)
         .order_by(decisions.c.decided_at, decisions.c.decision_id)
     )
+    if since is not None:
+        query = query.where(decisions.c.decided_at >= since)
     return [_record(dict(row)) for row in connection.execute(query).mappings()]
 
 

@@ -73,6 +73,13 @@ def start_rollout(
             value=proposal.pack,
             mend=f"change it by a release; a rollout moves {', '.join(sorted(GOVERNED))}",
         )
+    if proposal.cohort != "all":
+        raise InputError(
+            "A rollout is for all tenants; its steps take them in by percent",
+            field="cohort",
+            value=proposal.cohort,
+            mend="leave the cohort out: a tenant with a policy of its own would miss every later change",
+        )
     running = active_rollout(connection, proposal.pack, proposal.cohort)
     if running is not None:
         if running.challenger == proposal.challenger:

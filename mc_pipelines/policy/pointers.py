@@ -56,13 +56,6 @@ def get_pointer(connection: Connection, pack: str, cohort: str = "all") -> Point
     return None if row is None else Pointer(**row)
 
 
-def pointer_of(connection: Connection, pack: str, tenant: str) -> Pointer | None:
-    """Return the pointer that a tenant's decisions follow: its own where it has one, else that of all."""
-    query = select(pointers).where(pointers.c.pack == pack, pointers.c.cohort.in_([tenant, "all"]))
-    found = {row["cohort"]: Pointer(**row) for row in connection.execute(query).mappings()}
-    return found.get(tenant) or found.get("all")
-
-
 def activate_first(connection: Connection, pack: str, revision: Digest, *, now: datetime, cohort: str = "all") -> None:
     """Point a pack that has no pointer yet at a revision; one that has stays."""
     row = {

@@ -131,7 +131,7 @@ def _by_window(
     day = since.date()
     while day <= as_utc(now, field="now").date():
         with database.begin() as connection:
-            records = decisions_of_day(connection, rollout.pack, day)
+            records = decisions_of_day(connection, rollout.pack, day, since=since)
         mine = (one for one in records if rollout.cohort in {"all", one.tenant})
         for window, group in groupby(mine, key=_window_of):
             yield window, list(group)

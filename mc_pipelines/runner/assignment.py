@@ -20,6 +20,8 @@ class Cause(StrEnum):
 
     LEASE = "lease"
     ERROR = "error"
+    UNREADABLE = "unreadable"
+    """What decides about it (tenant, policy) could not be read: it waits, and that never counts against it."""
     STOPPED = "stopped"
     """The runner was told to stop: nobody's failure, so it does not count towards the most attempts."""
 

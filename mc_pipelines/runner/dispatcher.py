@@ -3,7 +3,8 @@
 What a kill -9 leaves: claims whose lease runs out. They are claimed again as the next attempt under a higher fence,
 and a driver's left-over processes are reaped. What an error leaves (a store that does not answer, a driver that
 breaks): the execution goes back to the queue for a while that grows, and after the last attempt it ends as lost, with
-a receipt that says why. No error of one execution ends the dispatcher.
+a receipt that says why. Where the tenant's policy itself cannot be read, it waits for as long as that takes. No
+error of one execution ends the dispatcher.
 """
 
 from __future__ import annotations
@@ -198,8 +199,9 @@ class Dispatcher:
 
     async def _after_error(self, work: Assignment, error: Exception) -> None:
         claim, reason = work.claim, _spoken(error)
+        unreadable = error is work.world
         try:
-            if await self._is_spent(claim, self.max_attempts - 1):
+            if not unreadable and await self._is_spent(claim, self.max_attempts - 1):
                 await self.conductor.lose(work, f"{self.max_attempts} attempts failed; the last one: {reason}")
                 self.ended += 1
                 return
@@ -209,7 +211,8 @@ class Dispatcher:
             _log.warning("runner.loss-not-recorded", execution_id=str(claim.execution_id), exc_info=True)
         try:
             later = self.conductor.clock.now() + self._pause_after(claim.attempt)
-            await asyncio.to_thread(self.conductor.give_back, claim, Cause.ERROR, reason, not_before=later)
+            cause = Cause.UNREADABLE if unreadable else Cause.ERROR
+            await asyncio.to_thread(self.conductor.give_back, claim, cause, reason, not_before=later)
         except (MaestroError, SQLAlchemyError, OSError):
             _log.warning("runner.release-failed", execution_id=str(claim.execution_id), exc_info=True)
 

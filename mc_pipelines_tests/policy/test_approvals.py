@@ -125,6 +125,13 @@ def test_a_pack_that_follows_no_pointer_is_not_rolled_out(database, clock, peopl
 
 
 @pytest.mark.database
+def test_a_rollout_is_for_all_tenants(database, clock, people):
+    """A pointer of one tenant's own would begin at some revision at once, and miss every later change."""
+    with pytest.raises(InputError, match="for all tenants"), database.app.begin() as connection:
+        begin(connection, people["ada"], propose(OLD, NEW, now=clock.now(), cohort="acme"), now=clock.now())
+
+
+@pytest.mark.database
 def test_enforcing_waits_for_a_second_person_of_security(database, clock, people, warned):
     assert warned.phase is Phase.WARN
     assert advanced(database, clock, warned).phase is Phase.WARN

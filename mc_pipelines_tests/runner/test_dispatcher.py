@@ -30,7 +30,7 @@ from mc_pipelines.executions.records import (
 )
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.clock import FrozenClock, SystemClock
-from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError
+from mc_pipelines.foundation.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.foundation.object_store_local import LocalObjectStore
 from mc_pipelines.foundation.tenants import Tenant, put_tenant
@@ -433,6 +433,26 @@ def test_a_pack_that_cannot_be_read_stops_only_the_tenant_it_is_for(house: House
     assert house.states(fine)[-1] == "succeeded"
     assert house.states(broken)[-1] == "unknown"
     assert house.depth() == {"queued": 1, "claimed": 0}
+
+
+def test_an_execution_waits_for_its_policy_however_long(house: House) -> None:
+    """Six times unreadable is more than the most attempts, and no fault of the execution."""
+    execution, reads = house.publish(), 0
+
+    def packs(connection: Any, tenant: TenantId) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads <= 6:
+            raise UnavailableError("The object store does not answer", field="path", value="policy/bundles")
+        return shipped_pack(connection, tenant)
+
+    async def until_it_ended() -> None:
+        dispatcher = house.dispatcher(packs=packs, back_off=timedelta(0))
+        while house.states(execution)[-1] != "succeeded":
+            await dispatcher.run_until_idle()
+
+    asyncio.run(asyncio.wait_for(until_it_ended(), 60))
+    assert house.states(execution).count("unknown") == 6
 
 
 def test_many_are_published_in_one_transaction_all_or_none(house: House) -> None:
