@@ -67,6 +67,7 @@ clean: ## forget what this folder made: the venv, the embedded database, tools
 	@echo "set-up: packages of requirements.lock, compiled to byte code"
 	@$(PIP_INSTALL) --require-hashes --compile-bytecode -r requirements.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m mc_pipelines.provenance.warm_up
 	@touch $@
 
 .venv/.development: .venv/.runtime requirements-dev.lock

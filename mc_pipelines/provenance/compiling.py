@@ -1,7 +1,7 @@
 """Numba where it is installed; the same functions as plain Python where it is not.
 
 Compiled functions release the GIL and are cached beside their source, so that an installation compiles once
-(:func:`mc_pipelines.provenance.kernel.warm_up`). ``MC_GRAPH_ENGINE=numpy`` switches the compiler off, for a
+(:mod:`mc_pipelines.provenance.warm_up`). ``MC_GRAPH_ENGINE=numpy`` switches the compiler off, for a
 machine on which it does not work; walks then take the numpy path, which gives the same answers.
 """
 

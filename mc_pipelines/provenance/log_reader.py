@@ -18,7 +18,7 @@ Array = NDArray[Any]
 FOREVER = np.iinfo(np.int64).max
 """A validity without end, in microseconds since 1970."""
 
-_HEADER = 19
+HEADER = 19
 _ROW = np.dtype(
     [
         ("fields", ">i2"),
@@ -54,7 +54,7 @@ _DOCUMENT = np.dtype(
 _POSTGRESQL_EPOCH = 946_684_800_000_000
 """Microseconds from 1970 to 2000, from which PostgreSQL counts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ORDINAL_BITS = 26
+ORDINAL_BITS = 26
 
 
 @dataclass(frozen=True)
@@ -119,21 +119,25 @@ class Closures:
 
 def read_claims(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Claims:
     """Read the claims of events ``after`` < seq <= ``upto``."""
-    rows = np.frombuffer(
+    return claims_of(
         _copy_out(
             connection,
-            f"select seq << {_ORDINAL_BITS} | ordinal, source, target, type from provenance_claims"
+            f"select seq << {ORDINAL_BITS} | ordinal, source, target, type from provenance_claims"
             " where tenant = %s and seq > %s and seq <= %s",
             (tenant, after, upto),
-        )[_HEADER:-2],
-        dtype=_ROW,
+        )
     )
+
+
+def claims_of(raw: bytearray) -> Claims:
+    """Return the claims of binary COPY output: seq and ordinal in one number, source, target, type."""
+    rows = np.frombuffer(raw[HEADER:-2], dtype=_ROW)
     order = rows["order"].astype(np.int64)
     if len(order) > 1 and not bool(np.all(order[1:] > order[:-1])):
         place = np.argsort(order, kind="stable")
         rows, order = rows[place], order[place]
     return Claims(
-        order >> _ORDINAL_BITS,
+        order >> ORDINAL_BITS,
         rows["source_high"].astype(np.uint64),
         rows["source_low"].astype(np.uint64),
         rows["target_high"].astype(np.uint64),
@@ -147,14 +151,18 @@ def read_nodes(connection: Connection, tenant: TenantId, *, after: int) -> Nodes
 
     There is no upper end: a later event may move a node's ``changed_seq`` forward at any moment.
     """
-    raw = np.frombuffer(
+    return nodes_of(
         _copy_out(
             connection,
             "select uuid_send(node), kind, stub, id from provenance_nodes where tenant = %s and changed_seq > %s",
             (tenant, after),
-        ),
-        dtype=np.uint8,
+        )
     )
+
+
+def nodes_of(copied: bytearray) -> Nodes:
+    """Return the nodes of binary COPY output: key, kind, stub, id."""
+    raw = np.frombuffer(copied, dtype=np.uint8)
     return Nodes(*_parse_nodes(raw), raw)
 
 
@@ -165,16 +173,14 @@ def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low
         ConflictError: the log has no node of one of them.
     """
     keys = np.stack([high, low], axis=1).astype(">u8")
-    raw = np.frombuffer(
+    found = nodes_of(
         _copy_out(
             connection,
             "select uuid_send(n.node), n.kind, n.stub, n.id from unnest(%s::uuid[]) with ordinality as wanted(node, at)"
             " join provenance_nodes as n on n.node = wanted.node and n.tenant = %s order by wanted.at",
             ([each.tobytes().hex() for each in keys], tenant),
-        ),
-        dtype=np.uint8,
+        )
     )
-    found = Nodes(*_parse_nodes(raw), raw)
     if len(found.high) != len(high):
         raise ConflictError("The log names nodes that it does not describe", field="tenant", value=tenant)
     return found
@@ -189,7 +195,7 @@ def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto
         " where tenant = %s and seq > %s and seq <= %s",
         (tenant, after, upto),
     )
-    rows = np.frombuffer(raw[_HEADER:-2], dtype=_DOCUMENT)
+    rows = np.frombuffer(raw[HEADER:-2], dtype=_DOCUMENT)
     place = rows["seq"].astype(np.int64) - after - 1
     count = upto - after
 

@@ -209,7 +209,10 @@ def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: 
         return _write_plainly(snapshot, reached, first_node, first_edge)
     nodes = np.ascontiguousarray(reached.nodes, dtype=np.int32)
     own, part, shared = snapshot.own.nodes, snapshot.part, snapshot.shared_part
-    lower, upper, code = (each[first_edge:] for each in (reached.lower, reached.upper, reached.code))
+    # Contiguous, whatever their number: a column of one row counts as contiguous, and would be another signature.
+    lower, upper, code = (
+        np.ascontiguousarray(each[first_edge:]) for each in (reached.lower, reached.upper, reached.code)
+    )
     count = len(nodes)
     places, kinds = np.empty((count, 3), dtype=np.int64), np.empty(count, dtype=np.uint8)
     room = 2 * _locate(nodes, own, part, shared, places, kinds) + 64 * count

@@ -1,0 +1,113 @@
+"""Compile everything once: `python -m mc_pipelines.provenance.warm_up`, which set-up runs.
+
+A tiny log is read, built, merged, walked and written through the same code as a real one, in each combination of
+mapped and added, own and shared, that the compiled functions know; numba keeps what it made beside the sources. A
+service that starts afterwards loads it in a second or two and never compiles while somebody waits.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance import log_reader
+from mc_pipelines.provenance.compaction import compact
+from mc_pipelines.provenance.compiling import COMPILES
+from mc_pipelines.provenance.generation_file import LAYOUT, open_generation, write_generation
+from mc_pipelines.provenance.generations import assemble
+from mc_pipelines.provenance.identity import node_key
+from mc_pipelines.provenance.kernel import walk_compiled
+from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.partition import Partition, extend, unread
+from mc_pipelines.provenance.serialise import write_answer
+from mc_pipelines.provenance.snapshot import take_snapshot
+from mc_pipelines.provenance.walk import Visible, Walk
+
+_TENANT = TenantId("warm-up")
+_RUN = "run:https://ci.example/0000000{}-0000-4000-8000-000000000000"
+_NAMES = (
+    *(f"sha256:{number:064x}" for number in range(3)),
+    *("gitoid:blob:sha256:" + "ab" * 32, "pkg:npm/a@1", "pkg:npm/b@1"),
+    *(_RUN.format(number) for number in range(3)),
+)
+_EVENTS = (((0, 4, 0), (6, 0, 1), (3, 0, 2)), ((1, 4, 0), (7, 1, 1)), ((2, 4, 0), (8, 2, 1), (0, 5, 0)))
+"""Edges (source, target, type) of three events, by place in the names."""
+
+
+def warm_up() -> float:
+    """Compile what is not compiled yet; return the seconds it took."""
+    begun = time.perf_counter()
+    if COMPILES:
+        with tempfile.TemporaryDirectory() as folder:
+            _exercise(Path(folder))
+    return time.perf_counter() - begun
+
+
+def _exercise(folder: Path) -> None:
+    own, shared = _partition(folder, _TENANT), _partition(folder, PUBLIC)
+    for partition in (own, shared):
+        compact(partition)
+    earlier = take_snapshot(_partition(folder, _TENANT, last=1), _partition(folder, PUBLIC, last=2))
+    snapshot = take_snapshot(own, shared, earlier)
+    for everything in (True, False):
+        shown = np.ones(len(_EVENTS) + 1, dtype=np.uint8)
+        shown.flags.writeable = False
+        for undirected in (True, False):
+            walk = Walk(snapshot.find(_NAMES[0]), 3, undirected=undirected)
+            write_answer(snapshot, walk_compiled(snapshot, walk, Visible(shown, shown, everything)), b"{}")
+
+
+def _partition(folder: Path, tenant: TenantId, last: int = len(_EVENTS)) -> Partition:
+    """A generation of the first event, and a segment for each of the others."""
+    none = np.empty(0, dtype=np.int64)
+    closures = log_reader.Closures(none, none, none)
+    sections = assemble(tenant, _documents(1), _claims(1), _nodes(0), closures)
+    facts = {"layout": LAYOUT, "tenant": tenant, "seq": 1}
+    made = unread(tenant, "warm-up", open_generation(write_generation(folder, facts, sections)[0]))
+    for event in range(2, last + 1):
+        made = extend(made, _documents(event), _claims(event), _nodes(event), closures)
+    return made
+
+
+def _documents(event: int) -> log_reader.Documents:
+    one = np.ones(1, dtype=np.int64)
+    yes = np.ones(1, dtype=np.bool_)
+    return log_reader.Documents(
+        event, event, yes, np.zeros(1, dtype=np.uint16), one, one * log_reader.FOREVER, one, yes
+    )
+
+
+def _claims(event: int) -> log_reader.Claims:
+    keys = [node_key(name) for name in _NAMES]
+    rows = b"".join(
+        b"".join(
+            (
+                b"\0\4\0\0\0\x08",
+                (event << log_reader.ORDINAL_BITS | ordinal).to_bytes(8, "big"),
+                *(b"\0\0\0\x10", keys[source], b"\0\0\0\x10", keys[target], b"\0\0\0\2", bytes((0, code))),
+            )
+        )
+        for ordinal, (source, target, code) in enumerate(_EVENTS[event - 1])
+    )
+    return log_reader.claims_of(bytearray(b"\0" * log_reader.HEADER + rows + b"\xff\xff"))
+
+
+def _nodes(event: int) -> log_reader.Nodes:
+    """The rows of all nodes, or of those that an event is the first to name."""
+    ends = [{end for edge in edges for end in edge[:2]} for edges in _EVENTS]
+    chosen = range(len(_NAMES)) if event == 0 else sorted(ends[event - 1].difference(*ends[: event - 1]))
+    rows = b"".join(
+        b"\0\4\0\0\0\x10%b\0\0\0\2\0%c\0\0\0\1\0%b%b"
+        % (node_key(_NAMES[place]), place % 5, len(_NAMES[place]).to_bytes(4, "big"), _NAMES[place].encode())
+        for place in chosen
+    )
+    return log_reader.nodes_of(bytearray(b"\0" * log_reader.HEADER + rows + b"\xff\xff"))
+
+
+if __name__ == "__main__":
+    sys.stderr.write(f"set-up: kernel of the provenance graph, ready after {warm_up():.0f} s\n")

@@ -1,0 +1,72 @@
+"""A watching store hears of commits and of swaps by itself; what a request holds stays as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mc_pipelines.foundation.clock import FrozenClock
+from mc_pipelines.provenance.access import EVERYTHING
+from mc_pipelines.provenance.edge_log import ingest_claims
+from mc_pipelines.provenance.generations import KEPT, build_generation
+from mc_pipelines.provenance.kernel import walk_compiled
+from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
+from mc_pipelines.provenance.store import GraphStore
+from mc_pipelines.provenance.walk import Walk
+from mc_pipelines_tests.conftest import TestDatabase
+from mc_pipelines_tests.provenance.test_edge_log import ACME, sbom
+from mc_pipelines_tests.provenance.test_query import purl
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def store(database: TestDatabase, clock: FrozenClock, tmp_path: Path) -> Iterator[GraphStore]:
+    made = GraphStore(database.app, tmp_path, clock, refresh_seconds=3600)  # looks for news only by watching
+    made.watch()
+    yield made
+    made.close()
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if true():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_it_hears_of_commits_swaps_and_shared_news(
+    store: GraphStore, database: TestDatabase, clock: FrozenClock, tmp_path: Path
+) -> None:
+    ingest_claims(database.app, ACME, sbom("a", {"app": ["libc6"]}), clock=clock)
+    held = store.snapshot(ACME)
+    assert held.position == (1, 0)
+    ingest_claims(database.app, ACME, sbom("b", {"app": ["zlib1g"]}), clock=clock)
+    ingest_claims(database.app, PUBLIC, sbom("c", {"libc6": ["gcc"]}), clock=clock, operator=True)
+    assert eventually(lambda: store.snapshot(ACME).position == (2, 1))
+    built = build_generation(database.app, tmp_path, ACME, clock=clock)
+    assert eventually(lambda: store.snapshot(ACME).own.generation == built.generation)
+    assert (held.position, held.find(purl("zlib1g"))) == ((1, 0), -1)
+    view = store.view(ACME, held, EVERYTHING)
+    assert len(walk_compiled(held, Walk(held.find(purl("app")), 5), view.visible).nodes) == 2
+
+
+def test_many_small_commits_stay_few_segments_and_old_generations_go(
+    store: GraphStore, database: TestDatabase, clock: FrozenClock, tmp_path: Path
+) -> None:
+    store.snapshot(ACME)
+    for number in range(20):
+        document = sbom(f"d{number}", {f"p{number}": ["libc6", f"q{number}"]})
+        seq = ingest_claims(database.app, ACME, document, clock=clock).seq or 0
+        partition = store.snapshot(ACME, min_seq=seq).own
+        assert len(partition.segments) <= MAXIMUM_SEGMENTS
+        if number % 4 == 3:
+            build_generation(database.app, tmp_path, ACME, clock=clock)
+    assert len(list((tmp_path / ACME).glob("*.mcgraph"))) == KEPT
+    assert not list((tmp_path / ACME).glob("*.tmp"))
