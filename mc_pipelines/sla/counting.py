@@ -96,8 +96,9 @@ def count_slices(
         threads: how many to count on; default: one for each CPU.
 
     Returns:
-        ``tenant``, ``service``, ``number`` (start of the slice since the epoch, in granules), ``total``, ``bad``,
-        ``excluded`` and ``constructed``, one row for each slice with events, sorted by the first three.
+        ``tenant``, ``service`` (Enum, in order of name), ``number`` (start of the slice since the epoch, in granules),
+        ``total``, ``bad``, ``excluded`` and ``constructed``: one row for each slice with events, sorted by the first
+        three.
 
     Raises:
         InputError: a row lacks a required value or finished on another day.
@@ -107,6 +108,7 @@ def count_slices(
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for found in pool.map(partial(_count_group, profile=profile, start_us=start_us), _groups(sources, profile)):
             parts += found
+    pa.default_memory_pool().release_unused()
     if replaced is not None and len(replaced):
         table = replaced.select(profile.columns).to_arrow(compat_level=pl.CompatLevel.oldest())
         parts += [_count_batch(batch, profile, start_us, sign=-1) for batch in _coded(table).to_batches()]
@@ -136,8 +138,12 @@ def _opened(source: FactsSource) -> Any:
 
 
 def _count_group(group: _Group, *, profile: Profile, start_us: int) -> list[_Part]:
-    file = pq.ParquetFile(_opened(group.source), metadata=group.metadata, read_dictionary=list(_CODED))
-    with file:
+    with pq.ParquetFile(
+        _opened(group.source),
+        metadata=group.metadata,
+        read_dictionary=list(_CODED),
+        pre_buffer=False,
+    ) as file:
         table = file.read_row_group(group.number, columns=list(group.columns), use_threads=False)
     return [_count_batch(batch, profile, start_us) for batch in table.to_batches() if len(batch)]
 
@@ -275,12 +281,17 @@ def _merge(parts: Sequence[_Part], profile: Profile, day: date) -> pl.DataFrame:
     first = day_start_ms(day) // profile.granule_ms
     return pl.DataFrame(
         {
-            "tenant": pl.Series(tenants, dtype=pl.String).gather(tenant),
-            "service": pl.Series(services, dtype=pl.String).gather(service),
+            "tenant": _named(tenant, tenants),
+            "service": _named(service, services),
             "number": number + first,
             **dict(zip(_COUNTS, sums, strict=True)),
         }
     )
+
+
+def _named(codes: Counted, names: list[str]) -> pl.Series:
+    """Return a column of names that is held as codes, in the order of the names."""
+    return pl.Series(names, dtype=pl.Enum(names)).gather(codes)
 
 
 def _common_keys(part: _Part, tenant_base: Mapping[str, int], service_base: Mapping[str, int]) -> Counted:

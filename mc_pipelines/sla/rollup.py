@@ -88,21 +88,20 @@ def slice_documents(
     """
     if table.is_empty():
         return []
-    rows = table.select(_ROW).cast(pl.Int64).to_numpy(order="c")
-    spread = None if buckets is None else table.join(buckets, on=_KEYS, how="left", maintain_order="left")["buckets"]
-    pairs = (
-        table.with_row_index("row")
-        .group_by(_PAIR, maintain_order=True)
-        .agg(pl.col("row").first(), pl.len(), pl.col("total", "constructed").sum())
-    )
-    texts = {name: canonical_json(name) for name in {*pairs["tenant"], *pairs["service"]}}
+    rows = np.column_stack([table[name].to_numpy() for name in _ROW])
+    codes = [table[name].to_physical().to_numpy() for name in _PAIR]
+    firsts = np.flatnonzero(np.concatenate(([True], np.any([code[1:] != code[:-1] for code in codes], axis=0))))
+    names = [table[name].gather(firsts).to_list() for name in _PAIR]
+    sums = [np.add.reduceat(table[name].to_numpy(), firsts).tolist() for name in ("total", "constructed")]
+    texts = {name: canonical_json(name) for name in {*names[0], *names[1]}}
+    spread = None if buckets is None else _spread(table, buckets)
     found: list[SliceDocument] = []
-    for tenant, service, first, length, events, constructed in pairs.iter_rows():
-        part = np.ascontiguousarray(rows[first : first + length])
+    lasts = [*firsts[1:].tolist(), len(table)]
+    for tenant, service, events, constructed, first, last in zip(*names, *sums, firsts.tolist(), lasts, strict=True):
         if spread is None:
-            slices = orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)
+            slices = orjson.dumps(rows[first:last], option=orjson.OPT_SERIALIZE_NUMPY)
         else:
-            parts = zip(part.tolist(), spread.slice(first, length).to_list(), strict=True)
+            parts = zip(rows[first:last].tolist(), spread.slice(first, last - first).to_list(), strict=True)
             slices = orjson.dumps([[*row, buckets_of] if buckets_of else row for row, buckets_of in parts])
         # RFC 8785 by hand: members by name, integers and texts only. A test compares it with canonical_json.
         content = _DOCUMENT % (
@@ -117,6 +116,11 @@ def slice_documents(
         key = (TenantId(tenant), ServiceId(service), day, profile.granule_ms, profile.threshold_ms)
         found.append(SliceDocument(*key, content, events, constructed))
     return found
+
+
+def _spread(table: pl.DataFrame, buckets: pl.DataFrame) -> pl.Series:
+    named = table.select(pl.col(_PAIR).cast(pl.String), "number")
+    return named.join(buckets, on=_KEYS, how="left", maintain_order="left")["buckets"]
 
 
 def profiles_needed(contracts: Iterable[Contract]) -> tuple[Profile, ...]:
