@@ -27,6 +27,7 @@ from mc_pipelines.provenance import closing
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.labels import pack_label
 from mc_pipelines.provenance.model import KIND_CODE, PUBLIC, TYPE_CODE, Claims, EdgeType, Node, validate
+from mc_pipelines.provenance.rank import rank_of
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
@@ -52,7 +53,8 @@ CHANNEL = "mc_provenance"
 
 _STAGING = """
 create temporary table if not exists staged_nodes
-    (seq bigint, node uuid, id text, kind smallint, stub boolean, label text, attributes jsonb) on commit delete rows;
+    (seq bigint, node uuid, id text, kind smallint, stub boolean, label text, attributes jsonb, rank bigint)
+    on commit delete rows;
 create temporary table if not exists staged_claims
     (seq bigint, ordinal integer, source uuid, target uuid, type smallint) on commit delete rows;
 create temporary table if not exists staged_documents
@@ -65,14 +67,14 @@ _STAGED_TYPES = (
     *("int8", "int2", "bool", "text", "text", "int4", "int4"),
 )
 _INSERT_NODES = """
-insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes)
-select :tenant, node, id, kind, stub, seq, label, attributes from (
-    select distinct on (node) * from staged_nodes order by node, stub, seq
-) as first
+insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes, rank)
+select :tenant, node, id, kind, stub, seq, label, attributes, rank from (
+    select distinct on (node) * from staged_nodes order by node, rank desc, seq
+) as best
 on conflict (tenant, node) do update
-    set kind = excluded.kind, stub = false, changed_seq = excluded.changed_seq, label = excluded.label,
-        attributes = excluded.attributes
-    where known.stub and not excluded.stub
+    set kind = excluded.kind, stub = excluded.stub, changed_seq = excluded.changed_seq, label = excluded.label,
+        attributes = excluded.attributes, rank = excluded.rank
+    where excluded.rank > known.rank
 """
 _INSERT_CLAIMS = """
 insert into provenance_claims (recorded_on, tenant, seq, ordinal, source, target, type)
@@ -235,6 +237,7 @@ class _Rows:
     claims: Claims
     described: dict[str, Node]
     keys: list[bytes]
+    ranks: list[int]
     rows: bytes
     edges: int
     only_uses: bool
@@ -256,7 +259,8 @@ class _Rows:
         keys = [node_key(identifier) for identifier in described]
         rows = _claim_rows(b"".join(keys), [*edges, *alone])
         only_uses = all(code == TYPE_CODE[EdgeType.USES] for _, _, code in edges)
-        return cls(claims, described, keys, rows, len(edges), only_uses)
+        ranks = [rank_of(node) for node in described.values()]
+        return cls(claims, described, keys, ranks, rows, len(edges), only_uses)
 
 
 def _claim_rows(keys: bytes, triples: list[tuple[int, int, int]]) -> bytes:
@@ -278,16 +282,16 @@ def _field(value: bytes | None) -> bytes:
 
 
 def _node_rows(rows: Sequence[_Rows], first_seq: int) -> Iterator[bytes]:
-    """Yield the node rows of a batch: of each node its first description, or else its first mention."""
-    chosen: dict[bytes, tuple[int, Node]] = {}
+    """Yield the node rows of a batch: of each node what ranks highest."""
+    chosen: dict[bytes, tuple[int, int, Node]] = {}
     for place, row in enumerate(rows):
-        for key, node in zip(row.keys, row.described.values(), strict=True):
+        for key, rank, node in zip(row.keys, row.ranks, row.described.values(), strict=True):
             known = chosen.get(key)
-            if known is None or (known[1].stub and not node.stub):
-                chosen[key] = (place, node)
-    for key, (place, node) in chosen.items():
+            if known is None or rank > known[0]:
+                chosen[key] = (rank, place, node)
+    for key, (rank, place, node) in chosen.items():
         attributes = None if node.attributes is None else b"\1" + orjson.dumps(node.attributes)
-        yield b"\0\7\0\0\0\x08%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b" % (
+        yield b"\0\x08\0\0\0\x08%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b\0\0\0\x08%b" % (
             (first_seq + place).to_bytes(8, "big"),
             key,
             _field(node.id.encode()),
@@ -295,6 +299,7 @@ def _node_rows(rows: Sequence[_Rows], first_seq: int) -> Iterator[bytes]:
             node.stub,
             _field(None if node.label is None else _storable(node.label)),
             _field(attributes),
+            rank.to_bytes(8, "big"),
         )
 
 

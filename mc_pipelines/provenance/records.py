@@ -88,10 +88,17 @@ nodes = Table(
     Column("id", Text, nullable=False),
     Column("kind", SmallInteger, nullable=False),
     Column("stub", Boolean, nullable=False, comment="named by a document, described by none yet"),
-    Column("changed_seq", BigInteger, nullable=False, comment="event that created or first described it"),
+    Column("changed_seq", BigInteger, nullable=False, comment="event that created it or brought what stands"),
     Column("label", Text),
     Column("attributes", JSONB),
-    comment="What a tenant's documents call each node; a description outranks a mention, the first one wins.",
+    Column(
+        "rank",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="see mc_pipelines.provenance.rank; the highest stands",
+    ),
+    comment="What a tenant's documents call each node; which description stands does not depend on their order.",
 )
 
 aliases = Table(

@@ -33,7 +33,7 @@ where document.tenant = :tenant
 order by document.digest collate "C"
 """)
 _NODES = text("""
-select id, stub from provenance_nodes
+select id, kind, stub, label, attributes::text as attributes from provenance_nodes
 where tenant = :tenant order by node
 """)
 _AT_ONCE = 10_000

@@ -35,7 +35,7 @@ create table provenance_claims (
 create index ix_provenance_claims_tenant_source on provenance_claims (tenant, source) where type = 4;
 create table provenance_nodes (
     tenant text not null, node uuid not null, id text not null, kind smallint not null, stub boolean not null,
-    changed_seq bigint not null, label text, attributes jsonb,
+    changed_seq bigint not null, label text, attributes jsonb, rank bigint not null default 0,
     constraint pk_provenance_nodes primary key (tenant, node)
 );
 create index ix_provenance_nodes_tenant_changed_seq on provenance_nodes (tenant, changed_seq);
