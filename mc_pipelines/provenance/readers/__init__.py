@@ -18,7 +18,7 @@ def read_document(content: bytes, name: str) -> Claims:
 
     Args:
         content: its bytes exactly as received.
-        name: what its sender calls it; a label, never a hint at its format.
+        name: what its sender calls it; never a hint at its format, and no part of what it claims.
 
     Raises:
         InputError: the document is refused; the sentence says why. Nothing of it is claimed then.

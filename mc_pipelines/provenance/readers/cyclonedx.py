@@ -153,7 +153,9 @@ class _Reader:
             attributes["serialNumber"] = bom.serial_number
         if bom.vulnerabilities:
             attributes["vulnerabilities"] = len(bom.vulnerabilities)
-        collector.node(self._manifest, Kind.MANIFEST, collector.name, attributes=attributes)
+        title = _label(metadata.component) if metadata.component is not None else None
+        label = f"bill of materials of {title}" if title else "bill of materials"
+        collector.node(self._manifest, Kind.MANIFEST, label, attributes=attributes)
         root = None
         if metadata.component is not None:
             release = metadata.component.type in _RELEASES
@@ -204,9 +206,7 @@ class _Reader:
             attributes["purl"] = purl
         if component.scope and component.scope != "required":
             attributes["scope"] = component.scope
-        name = component.name or component.purl or component.ref or fallback
-        label = f"{name}@{component.version}" if component.version else name
-        collector.node(node, kind, label, attributes=attributes)
+        collector.node(node, kind, _label(component) or fallback, attributes=attributes)
         if content is not None and purl is not None:
             collector.alias(content, purl)
         if component.ref is not None:
@@ -285,3 +285,8 @@ class _Reader:
                 for flow in workflow.outputs or ():
                     if flow.resource is not None and flow.resource.ref:
                         self._collector.produces(execution, self._resolve(flow.resource.ref))
+
+
+def _label(component: _Component) -> str | None:
+    name = component.name or component.purl or component.ref
+    return f"{name}@{component.version}" if name and component.version else name

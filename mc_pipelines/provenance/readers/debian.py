@@ -74,7 +74,7 @@ def read_index(content: bytes, collector: Collector) -> None:
     read = _table if content.startswith(HEADER) else _stanzas
     collector.format = "debian-packages"
     manifest = NodeId(collector.document)
-    collector.node(manifest, Kind.MANIFEST, collector.name, attributes={"format": collector.format})
+    collector.node(manifest, Kind.MANIFEST, "package index", attributes={"format": collector.format})
     packages = list(read(text))
     named: defaultdict[str, list[NodeId]] = defaultdict(list)
     nodes = []

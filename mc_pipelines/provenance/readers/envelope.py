@@ -142,7 +142,7 @@ def read_dsse(
         return
     collector.remark(f"Payload type {envelope.payload_type[:200]} is not in-toto's; only its digest was read.")
     manifest = NodeId(sha256_digest(payload))
-    collector.node(receipt, Kind.RECEIPT, collector.name, attributes={"payloadType": envelope.payload_type})
+    collector.node(receipt, Kind.RECEIPT, envelope.payload_type, attributes={"payloadType": envelope.payload_type})
     collector.node(manifest, Kind.MANIFEST, envelope.payload_type)
     collector.signs(receipt, manifest)
     collector.parts.append(
@@ -175,7 +175,7 @@ def read_bundle(content: bytes, collector: Collector) -> None:
     message = bundle.message_signature
     if message is None:
         raise InputError("The bundle holds neither an envelope nor a message signature", field="dsseEnvelope")
-    collector.node(receipt, Kind.RECEIPT, collector.name, attributes={"mediaType": bundle.media_type})
+    collector.node(receipt, Kind.RECEIPT, bundle.media_type, attributes={"mediaType": bundle.media_type})
     digest = b""
     stated = message.message_digest
     if stated is not None and stated.algorithm == "SHA2_256":
@@ -217,7 +217,7 @@ def _read_payload(
     keyids = [one.keyid for one in signatures if one.keyid]
     if keyids:
         attributes["keyidHints"] = keyids
-    collector.node(receipt, Kind.RECEIPT, collector.name, attributes=attributes)
+    collector.node(receipt, Kind.RECEIPT, statement.predicate_type, attributes=attributes)
     subjects = read_subjects(collector, receipt, statement)
     outcome = read_predicate(Frame(collector, receipt, statement, subjects))
     collector.parts.append(

@@ -167,7 +167,7 @@ class _Reader:
         attributes: dict[str, Any] = {"format": collector.format}
         if document.document_namespace:
             attributes["documentNamespace"] = document.document_namespace
-        collector.node(self._manifest, Kind.MANIFEST, document.name or collector.name, attributes=attributes)
+        collector.node(self._manifest, Kind.MANIFEST, document.name or "bill of materials", attributes=attributes)
         described = self._described()
         for package in document.packages or ():
             self._package(package, released=package.spdx_id in described)

@@ -180,7 +180,7 @@ class _Reader:
                 collector.series = collector.series or one.spdx_id
                 attributes.setdefault("spdxId", one.spdx_id)
                 self._by_id[one.spdx_id] = self._manifest
-        collector.node(self._manifest, Kind.MANIFEST, name or collector.name, attributes=attributes)
+        collector.node(self._manifest, Kind.MANIFEST, name or "bill of materials", attributes=attributes)
 
     def _described(self) -> set[str]:
         found = {target for one in self._graph for target in one.root_element or ()}
