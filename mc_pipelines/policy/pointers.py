@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, RowMapping, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.foundation.errors import ConflictError, NotFoundError
@@ -142,15 +142,36 @@ def roll_back(connection: Connection, pack: str, *, now: datetime, cohort: str =
 
 
 def pointer_problems(connection: Connection) -> list[str]:
-    """Return, in words, every pointer that does not name exactly the rollout that is under way, if there is one."""
-    active = select(rollouts.c.pack, rollouts.c.cohort, rollouts.c.rollout_id, rollouts.c.challenger).where(
-        rollouts.c.phase.in_([phase.value for phase in ACTIVE])
-    )
-    wanted = {(row.pack, row.cohort): (row.rollout_id, row.challenger) for row in connection.execute(active)}
+    """Return, in words, every pointer that does not stand where the newest rollout of its pack and cohort put it."""
+    newest: dict[tuple[str, str], RowMapping] = {}
+    for row in connection.execute(select(rollouts).order_by(rollouts.c.rollout_id)).mappings():
+        newest[row["pack"], row["cohort"]] = row
     problems = []
-    for row in connection.execute(select(pointers)).mappings():
-        pointer = Pointer(**row)
-        expected = wanted.pop((pointer.pack, pointer.cohort), (None, None))
-        if (pointer.rollout_id, pointer.challenger) != expected:
+    for found in connection.execute(select(pointers)).mappings():
+        pointer = Pointer(**found)
+        rollout = newest.pop((pointer.pack, pointer.cohort), None)
+        if rollout is not None and not _stands(pointer, rollout):
+            named = f"the pointer of {pointer.pack} ({pointer.cohort})"
+            problems.append(f"{named} does not stand where rollout {rollout['rollout_id']} put it")
+        elif rollout is None and pointer.challenger is not None:
             problems.append(f"the pointer of {pointer.pack} ({pointer.cohort}) names rollout {pointer.rollout_id}")
-    return problems + [f"the rollout of {pack} ({cohort}) has no pointer" for pack, cohort in sorted(wanted)]
+    return problems + [f"the rollouts of {pack} ({cohort}) have no pointer" for pack, cohort in sorted(newest)]
+
+
+def _stands(pointer: Pointer, rollout: RowMapping) -> bool:
+    """Tell whether a pointer is what a rollout's row says; after a completed one it may have been rolled back."""
+    phase, step = Phase(rollout["phase"]), rollout["steps"][rollout["step"]]
+    if phase in ACTIVE:
+        percents = {
+            Phase.SIMULATE: (0, 0),
+            Phase.WARN: (0, step["percent"]),
+            Phase.ENFORCE: (step["percent"], 100),
+        }
+        return (pointer.active, pointer.challenger, pointer.rollout_id) == (
+            rollout["baseline"],
+            rollout["challenger"],
+            rollout["rollout_id"],
+        ) and (pointer.percent, pointer.warn_percent) == percents[phase]
+    rolled_back = phase is Phase.COMPLETED and pointer.last_known_good is None
+    decides = rollout["challenger"] if phase is Phase.COMPLETED and not rolled_back else rollout["baseline"]
+    return pointer.active == decides and pointer.challenger is None

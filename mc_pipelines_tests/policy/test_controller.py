@@ -23,7 +23,7 @@ from mc_pipelines.policy.controller import (
     tick,
 )
 from mc_pipelines.policy.evidence import compare
-from mc_pipelines.policy.pointers import get_pointer, roll_back
+from mc_pipelines.policy.pointers import get_pointer, pointer_problems, roll_back
 from mc_pipelines.policy.proposal import Proposal
 from mc_pipelines.policy.rollout import Act, Phase
 from mc_pipelines_tests.policy import people
@@ -140,6 +140,31 @@ def test_a_harmful_pack_never_reaches_enforce(database, clock, begin):
     (transition,) = tick(database.app, clock, budget=stable)
     assert transition.act is Act.ABORTED
     assert tick(database.app, clock, budget=stable) == []
+
+
+def test_a_pointer_that_stands_elsewhere_than_its_rollout_put_it_is_found(database, clock, begin, sara):
+    def problems(change: str = "") -> list[str]:
+        with database.app.begin() as connection:
+            if change:
+                connection.execute(text(f"update policy_pointer set {change}"))
+            found = pointer_problems(connection)
+            connection.rollback()
+        return found
+
+    rollout = begin()
+    approve(database, clock, rollout, sara)
+    for _ in range(5):
+        assert problems() == []
+        for change in (f"active = '{NEW}'", "percent = percent + 1", "warn_percent = warn_percent - 1"):
+            assert "does not stand" in problems(change)[0]
+        evidence(database, current(database, rollout))
+        tick(database.app, clock, budget=stable)
+    assert problems() == []
+    assert problems(f"active = '{OTHER}'")
+    with database.app.begin() as connection:
+        roll_back(connection, "placement", now=clock.now())
+    assert problems() == []
+    assert problems(f"active = '{NEW}'")
 
 
 def test_thin_evidence_holds_then_stops(database, clock, begin):
