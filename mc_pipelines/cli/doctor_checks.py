@@ -185,6 +185,9 @@ def _policy_engine(settings: Settings) -> Iterator[Finding]:
     import httpx
 
     try:
+        if "{" in settings.opa_url:
+            yield Finding("policy engine", State.OK, f"{settings.opa_url}: a server for each revision, not tried here")
+            return
         httpx.get(settings.opa_url.rstrip("/") + "/health", timeout=3).raise_for_status()
     except httpx.HTTPError as error:
         yield Finding("policy engine", State.FAIL, f"{settings.opa_url}: {error}", "start OPA or correct MC_OPA_URL")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNDEFINED = "undefined_decision"
 _QUERY = re.compile(r"data(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 _MAXIMUM_ERROR = 500
+_SHORT_REVISION = 12
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,17 @@ def trim_error(text: object) -> str:
 def open_engine(settings: Settings, pack: Pack) -> PolicyEngine:
     """Return the engine that the settings ask for: an OPA server where MC_OPA_URL is set, else regorus.
 
+    One OPA server holds one revision of a pack, so while a rollout runs there are two of them: ``{revision}`` in
+    MC_OPA_URL stands for the first twelve digits of the revision that is asked for, ``{pack}`` for the pack.
+
     Raises:
         ConfigurationError: the production profile without MC_OPA_URL.
     """
     if settings.opa_url is not None:
         from mc_pipelines.decision.opa_engine import OpaEngine
 
-        return OpaEngine(settings.opa_url, pack)
+        revision = pack.revision.removeprefix("sha256:")[:_SHORT_REVISION]
+        return OpaEngine(settings.opa_url.replace("{revision}", revision).replace("{pack}", pack.name), pack)
     if settings.profile is Profile.PRODUCTION:
         raise ConfigurationError(
             "The production profile takes no embedded policy engine",

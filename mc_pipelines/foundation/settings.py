@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     tsa_url: str | None = Field(None, description="RFC 3161 authority that stamps credit notes; unset: none")
     policy_dir: Path | None = Field(None, description="folder of Rego packs; unset: the packs carried in the package")
     provenance_trust: Path | None = Field(None, description="whose signatures ingest believes; unset: ours alone")
-    opa_url: str | None = Field(None, description="an OPA server; unset: regorus in process (local profile only)")
+    opa_url: str | None = Field(
+        None,
+        description="an OPA server; {revision} and {pack} stand for what is asked; unset: regorus, local profile only",
+    )
     api_host: str = Field("127.0.0.1", description="address the HTTP API binds")
     api_port: int = Field(8080, description="port of the HTTP API", ge=0, le=65535)
     ui_port: int = Field(3000, description="port of the Dagster UI", ge=0, le=65535)

@@ -105,6 +105,10 @@ def test_production_refuses_the_embedded_engine():
         open_engine(Settings(profile="production"), sample_pack())
     assert isinstance(open_engine(Settings(), sample_pack()), RegorusEngine)
     assert isinstance(open_engine(Settings(profile="production", opa_url="http://opa:8181"), sample_pack()), OpaEngine)
+    each = open_engine(Settings(opa_url="http://opa-{pack}-{revision}:8181"), sample_pack())
+    assert isinstance(each, OpaEngine)
+    revision = sample_pack().revision[7:19]
+    assert str(each._client.base_url) == f"http://opa-{sample_pack().name}-{revision}:8181"
 
 
 def test_back_traces_are_trimmed():
