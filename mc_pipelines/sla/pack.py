@@ -22,6 +22,7 @@ from mc_pipelines.sla import records
 from mc_pipelines.sla.bag import write_bag
 from mc_pipelines.sla.commitment import committed_days, day_name
 from mc_pipelines.sla.contract_store import get_contract
+from mc_pipelines.sla.document_chain import chain_files
 from mc_pipelines.sla.draft_store import get_draft
 from mc_pipelines.sla.note_store import Issued
 from mc_pipelines.sla.review import public_key
@@ -64,8 +65,9 @@ def build_pack(connection: Connection, issued: Issued) -> bytes:
     stamp = timestamp_of(connection, issued.number)
     if stamp is not None:
         payload[TIMESTAMP] = stamp
+    figures = parse_statement(envelope.payload).predicate["figures"]
+    payload |= chain_files(connection, draft.evidence, figures)
     if issued.amount.minor > 0:
-        figures = parse_statement(envelope.payload).predicate["figures"]
         payload["credit-note.xml"] = credit_note_xml(issued, sealed.contract, figures)
     tags = {"verify.sh": files("mc_pipelines.sla").joinpath("pack_files/verify.sh").read_bytes()}
     info = {

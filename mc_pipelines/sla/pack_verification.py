@@ -21,6 +21,7 @@ from mc_pipelines.sla.bag import is_bag, read_bag
 from mc_pipelines.sla.commitment import day_name, inside_of, parse_committed_day
 from mc_pipelines.sla.contract import Signed
 from mc_pipelines.sla.document import parse_canonical
+from mc_pipelines.sla.document_chain import check_chain
 from mc_pipelines.sla.evidence import Evidence, parse_evidence
 from mc_pipelines.sla.judgement import figures, judge
 from mc_pipelines.sla.note import note_document, open_note, reversal_document
@@ -74,7 +75,9 @@ def _verify(content: bytes, trust: Trust, report: Report) -> None:
     _check_contract_statement(payload[CONTRACT_ENVELOPE], payload[CONTRACT])
     _check_bundles(payload, envelope, report)
     _same(LogProof.parse(payload[PROOF]).note.encode(), payload[CHECKPOINT], CHECKPOINT)
-    _check_days(payload, parse_evidence(payload[EVIDENCE]), trust, report)
+    evidence = parse_evidence(payload[EVIDENCE])
+    check_chain(payload, evidence, statement.predicate["figures"], trust, report)
+    _check_days(payload, evidence, trust, report)
     _check_timestamp(payload.get(TIMESTAMP), payload[ENVELOPE], trust, report)
     _check_keys(payload, envelope)
     report.not_proved = [line for line in report.not_proved if not line.startswith("That the figure follows")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -88,15 +88,22 @@ def restated(before: Assessment, after: Assessment) -> Restated:
     """Compare two assessments of one contract and period."""
     contract = after.assigned.contract
     old, new = (figures(contract, one.evidence, one.judgement) for one in (before, after))
+    return restated_evidence(before.evidence, after.evidence, old, new)
+
+
+def restated_evidence(
+    before: Evidence, after: Evidence, old_figures: Mapping[str, Any], new_figures: Mapping[str, Any]
+) -> Restated:
+    """Compare two evidences of one period and the figures that were signed with them."""
     return Restated(
-        after.evidence.tenant,
-        after.evidence.service,
-        after.evidence.period,
-        before.evidence.digest,
-        after.evidence.digest,
-        _slices(before.evidence, after.evidence),
-        _changes(_facts(before.evidence.facts), _facts(after.evidence.facts)),
-        _changes(old, new),
+        after.tenant,
+        after.service,
+        after.period,
+        before.digest,
+        after.digest,
+        _slices(before, after),
+        _changes(_facts(before.facts), _facts(after.facts)),
+        _changes(old_figures, new_figures),
     )
 
 
@@ -158,6 +165,6 @@ def _facts(facts: Iterable[Fact]) -> dict[str, Any]:
     return {f"{fact.kind.value}/{fact.fact_id}": fact.content for fact in facts}
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Change, ...]:
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
     names = sorted({name for name in (*before, *after) if before.get(name) != after.get(name)})
     return tuple(Change(name, before.get(name), after.get(name)) for name in names)
