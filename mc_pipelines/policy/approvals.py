@@ -89,7 +89,7 @@ def check(
             "The key is not one of the person who signs",
             field="keyid",
             value=key_id,
-            mend="register the key for this person: `mc people key add`",
+            mend="register the key for this person: `mc people add-key`",
         )
     keys = {thumbprint(pem.encode()): pem.encode() for pem in holder.public_keys}
     verify(envelope, {key_id: keys[key_id]})

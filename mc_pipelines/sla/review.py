@@ -155,7 +155,7 @@ def _one_signature(
             "The key is not one of the person who is signed in",
             field="keyid",
             value=key_id,
-            mend="register the key for this person: `mc people key add`",
+            mend="register the key for this person: `mc people add-key`",
         )
     verify(envelope, {key_id: public_key(connection, key_id)})
     return key_id, envelope.signatures[0].sig
