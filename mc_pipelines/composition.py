@@ -7,7 +7,6 @@ too mighty, a schema that is older or newer than the code.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from mc_pipelines.decision.packs import Pack
     from mc_pipelines.keys.provider import KeyProvider
     from mc_pipelines.keys.store import EncryptedObjectStore
+    from mc_pipelines.provenance.cursor import CursorKey
     from mc_pipelines.provenance.ingest import Document
-    from mc_pipelines.provenance.request import CursorKey
     from mc_pipelines.provenance.store import GraphStore
     from mc_pipelines.provenance.trust_roots import TrustRoots
     from mc_pipelines.provenance.verification import VerdictCache
@@ -99,10 +98,10 @@ class Context:
 
     @cached_property
     def cursors(self) -> CursorKey:
-        """Makes and reads the graph's cursors; they hold as long as this process."""
-        from mc_pipelines.provenance.request import CursorKey
+        """Makes and reads the graph's cursors; one key for all processes of this machine."""
+        from mc_pipelines.provenance.cursor import load_cursor_key
 
-        return CursorKey(os.urandom(32))
+        return load_cursor_key(self.settings.home_path / "keys")
 
     @cached_property
     def keyring(self) -> KeyProvider:

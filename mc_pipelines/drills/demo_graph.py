@@ -16,9 +16,10 @@ from mc_pipelines.decision.engine import open_engine
 from mc_pipelines.decision.packs import loaded
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Reader, decide
+from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.identity import NodeId, receipt_id
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import CursorKey, GraphQuery
+from mc_pipelines.provenance.request import GraphQuery
 from mc_pipelines.provenance.store import GraphStore
 
 

@@ -28,6 +28,8 @@ from mc_pipelines.provenance.snapshot import Snapshot
 from mc_pipelines.provenance.walk import Visible
 
 QUERY = "data.graph.visible"
+PRUNED = -1
+"""The end of validity of a document that retention removed."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,9 @@ def _events(partition: Partition, allowed: Filter, valid_at: int, upto: int) -> 
         shown.append(mask)
     mask = np.concatenate(shown)
     ended = partition.closures
-    effective = (ended.seq <= upto) & (ended.valid_to <= valid_at)  # pruned is -1: always
-    # The generation has dropped pruned claims already, so a document that it does not hold standing is no matter.
-    hidden = ended.closed_seq[effective]
+    effective = (ended.seq <= upto) & (ended.valid_to <= valid_at)
+    # What was pruned is gone whatever moment is asked for; a generation has dropped it already, an older one has not.
+    hidden = ended.closed_seq[effective | (ended.valid_to == PRUNED)]
     everything = everything and upto + 1 >= len(mask) and not bool(np.any(mask[hidden]))
     mask[upto + 1 :] = False
     mask[hidden] = False

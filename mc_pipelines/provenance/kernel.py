@@ -371,6 +371,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         pruned[:cut],
         Stop(stop),
         _left(queue, marks, walk, stop=stop, level=level),
+        found,
     )
 
 

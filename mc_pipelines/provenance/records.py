@@ -120,6 +120,7 @@ closures = Table(
     Column("valid_to", DateTime(timezone=True), comment="superseded from then on; null = pruned"),
     Column("rule", Text, nullable=False),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("cold", Text, comment="where in the object store pruned claims lie; null = nowhere"),
     comment="What ended a document's claims: a newer version of its series, or a retention rule.",
 )
 

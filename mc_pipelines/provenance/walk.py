@@ -91,6 +91,7 @@ class Reached:
         pruned: rows (place, direction, degree, followed) of nodes with more neighbours than were followed.
         stop: why it ended early.
         unexpanded: places of nodes that it meant to expand and did not, or not to the end.
+        followed: edges followed, repetitions counted: what the cap on edges counts.
     """
 
     nodes: Array
@@ -101,6 +102,7 @@ class Reached:
     pruned: Array
     stop: Stop
     unexpanded: Array
+    followed: int
 
 
 def neighbours(snapshot: Snapshot, direction: int, node: int, visible: Visible, walk: Walk) -> list[int]:
@@ -176,6 +178,7 @@ class _PlainWalk:
             np.array(self.pruned, dtype=np.int64).reshape(-1, 4),
             self.stop,
             np.array(sorted(set(left)), dtype=np.int64),
+            len(self.edges),
         )
 
     def _expand(self, each: int, place: int, level: int, seen: set[tuple[int, int]], following: list[int]) -> None:

@@ -17,12 +17,13 @@ from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.errors import NotFoundError, UnavailableError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import EVERYTHING, Reader, decide
+from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims, ingest_many
 from mc_pipelines.provenance.generations import build_generation, check_structure
 from mc_pipelines.provenance.identity import package_id
 from mc_pipelines.provenance.model import PUBLIC, Claims, Edge, EdgeType, Kind, Node, Purpose
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import CursorKey, GraphQuery, QueryError, parse_query
+from mc_pipelines.provenance.request import GraphQuery, QueryError, parse_query
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines_tests.conftest import TestDatabase
 from mc_pipelines_tests.provenance.test_edge_log import ACME, BOLT, sbom

@@ -47,7 +47,7 @@ create index ix_provenance_aliases_tenant_first on provenance_aliases (tenant, f
 create index ix_provenance_aliases_tenant_second on provenance_aliases (tenant, second);
 create table provenance_closures (
     tenant text not null, seq bigint not null, closed_seq bigint not null, valid_to timestamptz,
-    rule text not null, recorded_at timestamptz not null,
+    rule text not null, recorded_at timestamptz not null, cold text,
     constraint pk_provenance_closures primary key (tenant, seq, closed_seq)
 );
 create table provenance_tombstones (
@@ -138,6 +138,7 @@ def upgrade() -> None:
     for table in _SECURED:
         own = "tenant = current_setting('mc.tenant', true)"
         op.execute(f"alter table {table} enable row level security")
+        op.execute(f"alter table {table} force row level security")  # for the owner too
         op.execute(f"create policy tenant_reads on {table} for select using ({own} or tenant = 'public')")
         op.execute(f"create policy tenant_adds on {table} for insert with check ({own})")
         op.execute(f"create policy tenant_changes on {table} for update using ({own}) with check ({own})")
