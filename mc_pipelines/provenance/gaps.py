@@ -116,8 +116,11 @@ def gaps_answer(store: GraphStore, tenant: TenantId, query: GapQuery, allowed: F
 def _considered(opened: Opened, live: list[str]) -> tuple[list[int], str]:
     if live:
         return sorted(number for number in map(opened.snapshot.find, live) if number >= 0), "live"
-    kinds = opened.snapshot.kind & 7
-    return [int(number) for number in np.flatnonzero(kinds == _BUNDLE) if _is_visible(opened, int(number))], "all"
+    snapshot = opened.snapshot
+    # A shared node that the tenant knows itself goes by its own number; the other is not in use.
+    used = np.append(np.ones(snapshot.own.nodes, dtype=np.bool_), snapshot.common.to_own < 0)
+    bundles = np.flatnonzero(((snapshot.kind & 7) == _BUNDLE) & used)
+    return [int(number) for number in bundles if _is_visible(opened, int(number))], "all"
 
 
 def _is_visible(opened: Opened, number: int) -> bool:

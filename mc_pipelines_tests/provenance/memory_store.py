@@ -60,7 +60,7 @@ class MemoryStore:
 
     def view(
         self,
-        tenant: Any,
+        tenant: Any,  # noqa: ARG002
         snapshot: Snapshot,
         allowed: Filter,
         *,
