@@ -37,6 +37,7 @@ _PROBLEMS: dict[int, tuple[str, MaestroError]] = {
         "Contradicts what is recorded",
         ConflictError("The figure differs", field="expected", value="10.00", recomputed="123.45"),
     ),
+    410: ("Retention removed it", MaestroError("Retention removed the claims about this node", field="node")),
     413: ("The body is too large", MaestroError("The body is larger than 4194304 bytes.")),
     415: ("The body is not JSON", MediaTypeError("The body is read as JSON only", field="Content-Type")),
     422: (
@@ -49,7 +50,11 @@ _PROBLEMS: dict[int, tuple[str, MaestroError]] = {
     ),
 }
 _REFERENCE = "#/components/schemas/{model}"
-_TITLES = {406: ("not-acceptable", "Not acceptable"), 413: ("body-too-large", "Body too large")}
+_TITLES = {
+    406: ("not-acceptable", "Not acceptable"),
+    410: ("pruned", "Pruned"),
+    413: ("body-too-large", "Body too large"),
+}
 _MODELS: dict[str, type[BaseModel]] = {"Problem": Problem}
 """Models that stand in the document by name, beside those that FastAPI finds in the routes itself."""
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
@@ -136,7 +141,10 @@ def _finish_operation(operation: dict[str, Any], rule: Mapping[str, Any]) -> Non
     usual = [503] if is_open else [401, 403, 503]
     usual += [400] if body or operation.get("parameters") else []
     usual += [413, 415] if body else []
-    responses.pop("422", None) if not body else responses.update({"422": _problem(422)})
+    if body:
+        responses["422"] = _problem(422)
+    elif MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
+        responses.pop("422", None)  # what FastAPI adds by itself
     for code in usual:
         responses.setdefault(str(code), _problem(code))
     operation["responses"] = dict(sorted(responses.items()))

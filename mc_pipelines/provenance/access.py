@@ -41,12 +41,14 @@ class Reader:
         roles: the roles held.
         clearance: 0 to 3.
         purpose: what the answer is for.
+        crossing: whether the graph is of a tenant that the reader does not act for.
     """
 
     tenant: TenantId
     roles: frozenset[str]
     clearance: int = 0
     purpose: Purpose = Purpose.OPERATIONS
+    crossing: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,12 @@ def decide(engine: PolicyEngine, revision: Digest, reader: Reader) -> Filter:
         QUERY,
         {
             "tenant": reader.tenant,
-            "caller": {"roles": sorted(reader.roles), "clearance": reader.clearance, "purpose": reader.purpose.value},
+            "caller": {
+                "roles": sorted(reader.roles),
+                "clearance": reader.clearance,
+                "purpose": reader.purpose.value,
+                "crossing": reader.crossing,
+            },
         },
     )
     answer = verdict.require()

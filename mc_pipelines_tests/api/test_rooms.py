@@ -1,17 +1,11 @@
 """Credits and the graph over HTTP: who may see what, what is switched off, and what an answer is."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from mc_pipelines.composition import Context
-from mc_pipelines.foundation import flags
-from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance.edge_log import ingest_claims
-from mc_pipelines.provenance.readers import read_document
 from mc_pipelines_tests.api.conftest import Headers, problem
 
 pytestmark = pytest.mark.database
@@ -61,43 +55,3 @@ def test_an_unknown_credit_is_not_found(client: httpx.Client, bearer: Bearer) ->
     problem(client.get("/api/credits/" + "0" * 64, headers=bearer("mia")), 404, "not-found")
     answer = client.post("/api/credits/" + "0" * 64 + "/reject", json={"reason": "no such"}, headers=bearer("carl"))
     problem(answer, 404, "not-found")
-
-
-@pytest.fixture
-def graph(context: Context) -> str:
-    claims = read_document(json.dumps(SBOM).encode(), "sbom.json")
-    ingest_claims(context.database, TenantId("acme"), claims, clock=context.clock)
-    return "/api/provenance/graph?node=pkg:pypi/app@1"
-
-
-def test_the_graph_answers_with_a_tag_that_saves_the_second_answer(
-    client: httpx.Client, bearer: Bearer, graph: str
-) -> None:
-    first = client.get(graph + "&depth=3&tenant=acme", headers=bearer("olga"))
-    assert first.status_code == 200, first.text
-    assert {"pkg:pypi/app@1", "pkg:pypi/lib@2"} <= {node["id"] for node in first.json()["nodes"]}
-    again = client.get(
-        graph + "&depth=3&tenant=acme", headers=bearer("olga") | {"If-None-Match": first.headers["etag"]}
-    )
-    assert (again.status_code, again.content) == (304, b"")
-
-
-def test_another_tenants_graph_is_as_if_it_were_not(client: httpx.Client, bearer: Bearer, graph: str) -> None:
-    problem(client.get(graph, headers=bearer("rita", "globex")), 404, "not-found")
-    problem(client.get(graph + "&tenant=acme", headers=bearer("rita", "globex")), 403, "forbidden")
-
-
-@pytest.mark.parametrize("bad", ["depth=0", "depth=6", "direction=sideways", "limit=0", "nonsense=1"])
-def test_a_bad_query_is_refused_by_name(client: httpx.Client, bearer: Bearer, graph: str, bad: str) -> None:
-    response = client.get(f"{graph}&tenant=acme&{bad}", headers=bearer("olga"))
-    assert response.status_code in {400, 422}
-    assert response.json()["field"] == bad.split("=", maxsplit=1)[0]
-
-
-def test_the_flag_switches_the_graph_off_and_nothing_else(
-    client: httpx.Client, bearer: Bearer, context: Context, graph: str
-) -> None:
-    with context.database.begin() as connection:
-        flags.set_flag(connection, flags.PROVENANCE_GRAPH_V1, state=False, by="test", now=context.clock.now())
-    problem(client.get(graph + "&tenant=acme", headers=bearer("olga")), 503, "unavailable")
-    assert client.get("/ready").status_code == 200

@@ -31,6 +31,15 @@ default max_classification := -1
 max_classification := min({max(role_clearances), input.caller.clearance}) if {
 	count(role_clearances) > 0
 	is_number(input.caller.clearance)
+	not aimless
+}
+
+# METADATA
+# title: Another tenant's graph without a purpose
+# description: Who reads across tenants reads for a purpose that one of her roles has, or reads nothing.
+aimless if {
+	input.caller.crossing
+	count(purposes) == 0
 }
 
 # METADATA

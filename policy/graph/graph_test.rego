@@ -28,3 +28,11 @@ test_a_purpose_that_no_role_has_is_left_out if {
 	graph.visible.purposes == [] with input as caller(["finance-maker"], 1, "audit")
 	graph.visible.purposes == ["audit"] with input as caller(["auditor"], 1, "audit")
 }
+
+test_across_tenants_needs_a_purpose_of_a_role if {
+	crossing := caller(["operator"], 3, "security")
+	graph.visible.max_classification == 2 with input as object.union(crossing, {"caller": {"crossing": true}})
+	aimless := caller(["operator"], 3, "finance")
+	graph.visible.max_classification == -1 with input as object.union(aimless, {"caller": {"crossing": true}})
+	graph.visible.max_classification == 2 with input as aimless
+}

@@ -1,76 +1,129 @@
-"""The provenance graph over HTTP: one subgraph a request, filtered by policy, paged by cursors."""
+"""The provenance graph over HTTP: questions, each filtered by one decision of the policy; what is missing is said."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from mc_pipelines.api.access import AccessOf, ContextOf, guarded_router
+from mc_pipelines.api.graph_reader import open_reader, parameters_of, sent
 from mc_pipelines.api.openapi import answers
-from mc_pipelines.composition import Context
-from mc_pipelines.foundation import flags
-from mc_pipelines.foundation.errors import InputError, UnavailableError
-from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance.access import Reader, decide
+from mc_pipelines.provenance.diff import diff_answer
+from mc_pipelines.provenance.gaps import gaps_answer
+from mc_pipelines.provenance.impact import impact_answer
+from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import parse_query
+from mc_pipelines.provenance.request import DiffQuery, GapQuery, GraphQuery, ImpactQuery, PathQuery
+from mc_pipelines.provenance.snapshots import snapshots_answer
 
 router = guarded_router("provenance")
-_FULL, _LEAST = 3, 1
+_NODE = "a digest, a package URL, a receipt or a run"
+_RECEIPT, _RUN = "sha256:" + "ab" * 32, "run:mc/019bd7c0"
+_NODES = [{"id": _RECEIPT, "kind": "receipt"}, {"id": _RUN, "kind": "execution"}]
+_GRAPH = {"nodes": _NODES, "edges": [{"from": _RECEIPT, "to": _RUN, "type": "signs"}]}
 
-_GRAPH = {
-    "nodes": [{"id": "sha256:" + "ab" * 32, "kind": "receipt"}, {"id": "run:mc/019bd7c0", "kind": "execution"}],
-    "edges": [{"from": "sha256:" + "ab" * 32, "to": "run:mc/019bd7c0", "type": "signs"}],
-}
+
+def _answers(example: Any, *problems: int) -> dict[int | str, dict[str, Any]]:
+    unchanged = {304: ("Nothing has changed since If-None-Match", None)}
+    return answers(example, 400, 404, 410, 422, 503, *problems, further=unchanged)
 
 
 @router.get(
     "/api/provenance/graph",
     summary="Fetch a provenance subgraph",
-    responses=answers(_GRAPH, 400, 404, 503, further={304: ("Nothing has changed since If-None-Match", None)}),
+    responses=_answers(_GRAPH, 406),
+    response_class=Response,
+    openapi_extra=parameters_of(GraphQuery, node=_NODE, depth="steps from the node"),
+)
+def graph(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return what is around a node; an answer that is not whole says so, where and why.
+
+    What the reader may not know of is answered 404; a node whose claims retention removed, 410 with the tombstone; a
+    node that stands for several others, 422 with the candidates. Forms other than JSON by `format` or `Accept`.
+    """
+    reader = open_reader(request, access, context, forms=True)
+    query = GraphQuery.parse(reader.given)
+    answer = graph_answer(
+        context.graph_store,
+        reader.tenant,
+        query,
+        reader.allowed,
+        context.cursors,
+        form=reader.form,
+        unless=reader.unless,
+    )
+    return sent(answer, reader)
+
+
+@router.get(
+    "/api/provenance/paths",
+    summary="Find the shortest paths between two nodes",
+    responses=_answers(_GRAPH | {"found": "yes", "length": 1, "count": 1, "paths": [[_RECEIPT, _RUN]]}),
+    response_class=Response,
+    openapi_extra=parameters_of(PathQuery, from_=_NODE, to=_NODE),
+)
+def paths(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return why one node reaches another: all shortest paths as a graph, their number, and some spelled out."""
+    reader = open_reader(request, access, context)
+    query = PathQuery.parse(reader.given)
+    return sent(paths_answer(context.graph_store, reader.tenant, query, reader.allowed), reader)
+
+
+@router.get(
+    "/api/provenance/impact",
+    summary="Count and list what stands on a node",
+    responses=_answers(
+        {"counts": {"direct": {"package": 3}, "total": {"bundle": 1, "package": 7}, "live": 1}} | _GRAPH
+    ),
+    response_class=Response,
+    openapi_extra=parameters_of(ImpactQuery, node=_NODE, plan="say in which order to rebuild"),
+)
+def impact(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return the blast radius of a node: counts of all by kind first, then the nodes, page by page."""
+    reader = open_reader(request, access, context)
+    query = ImpactQuery.parse(reader.given)
+    answer = impact_answer(
+        context.graph_store, reader.tenant, query, reader.allowed, context.cursors, unless=reader.unless
+    )
+    return sent(answer, reader)
+
+
+@router.get(
+    "/api/provenance/diff",
+    summary="Compare what two nodes stand on",
+    responses=_answers(_GRAPH | {"same": "no", "changed": [{"package": "pkg:npm/a", "from": ["1"], "to": ["2"]}]}),
+    response_class=Response,
+    openapi_extra=parameters_of(DiffQuery, a=_NODE, b="the other node, or the same at another moment"),
+)
+def diff(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return what differs between two builds, or between what one stood on then and now."""
+    reader = open_reader(request, access, context)
+    query = DiffQuery.parse(reader.given)
+    return sent(diff_answer(context.graph_store, reader.tenant, query, reader.allowed), reader)
+
+
+@router.get(
+    "/api/provenance/gaps",
+    summary="List what nobody can vouch for",
+    responses=_answers({"nodes": _NODES[:1], "edges": [], "gaps": [], "counts": {"unverified": 1}}),
+    response_class=Response,
+    openapi_extra=parameters_of(GapQuery, node="look among its ancestors only"),
+)
+def gaps(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return what is unverified, undescribed, pruned or contradictory, by how many live bundles stand on it."""
+    reader = open_reader(request, access, context)
+    query = GapQuery.parse(reader.given)
+    return sent(gaps_answer(context.graph_store, reader.tenant, query, reader.allowed), reader)
+
+
+@router.get(
+    "/api/provenance/snapshots",
+    summary="Name the events and generations that answers are read at",
+    responses=_answers({"seq": 12, "shared": 3, "generation": {"seq": 10, "nodes": 40, "edges": 55}}),
     response_class=Response,
 )
-def graph(
-    request: Request,
-    access: AccessOf,
-    context: ContextOf,
-    node: Annotated[str, Query(description="a digest, a package URL, a receipt or a run")],
-    depth: Annotated[int, Query(ge=1, le=5, description="steps from the node")] = 2,
-    tenant: Annotated[str | None, Query(description="whose graph; needed by who may see several")] = None,
-) -> Response:
-    """Return what is around a node as JSON; an answer that is not whole says so, where and why.
-
-    Further parameters: direction (ancestors, descendants, both, undirected), kinds, types, verified, limit,
-    edgeLimit, fanOut, asOf, knownAt, minSeq, cursor. What the reader may not know of is answered 404.
-    """
-    _require_flag(context)
-    whose = access.tenant_of_list(tenant)
-    if whose is None:
-        raise InputError("Several tenants' graphs are visible to you", field="tenant", mend="name one")
-    given = {name: value for name, value in request.query_params.items() if name != "tenant"}
-    query = parse_query({**given, "node": node, "depth": str(depth)})
-    engine, revision = context.graph_policy
-    reader = Reader(TenantId(whose), access.caller.roles, clearance=_clearance(access.caller.roles))
-    answer = graph_answer(
-        context.graph_store, TenantId(whose), query, decide(engine, revision, reader), context.cursors
-    )
-    headers = {"ETag": answer.etag, "Vary": "Authorization", "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == answer.etag:
-        return Response(status_code=304, headers=headers)
-    return Response(answer.body, media_type="application/json", headers=headers)
-
-
-def _clearance(roles: frozenset[str]) -> int:
-    return _FULL if roles & {"operator", "security", "auditor"} else _LEAST
-
-
-def _require_flag(context: Context) -> None:
-    with context.database.begin() as connection:
-        if not flags.enabled(connection, flags.PROVENANCE_GRAPH_V1, profile=context.settings.profile):
-            raise UnavailableError(
-                "The provenance graph is switched off",
-                field="flag",
-                value=flags.PROVENANCE_GRAPH_V1,
-                mend="`mc flags set provenance_graph_v1 on`; ingest goes on meanwhile",
-            )
+def snapshots(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return the newest event of the tenant's graph and of the shared one, and the generations that are kept."""
+    reader = open_reader(request, access, context)
+    return sent(snapshots_answer(context.graph_store, reader.tenant), reader)
