@@ -1,10 +1,15 @@
-"""Graphviz DOT: ids are quoted strings, so any id is a node name."""
+"""Graphviz DOT: ids are quoted strings, so any id is a node name, but for a backslash before a quote (%5C)."""
 
 from __future__ import annotations
+
+import re
 
 from mc_pipelines.provenance.formats.appearance import CLAIMED, LOOKS, PRUNED, VERIFIED, short_name
 from mc_pipelines.provenance.formats.notes import incompleteness
 from mc_pipelines.provenance.subgraph import GraphNode, Subgraph
+
+_LONE = re.compile(r'(?<!\\)(?:\\\\)*\\(?="|$)')
+"""An odd number of backslashes before a quote or the end."""
 
 
 def write_dot(graph: Subgraph) -> bytes:
@@ -12,13 +17,12 @@ def write_dot(graph: Subgraph) -> bytes:
     lines = ["digraph provenance {", "  rankdir=LR;", "  node [style=filled, fontname=Helvetica];"]
     note = incompleteness(graph)
     if note is not None:
-        lines.append(f"  label={_quoted(note)};")
+        lines.append(f"  label={_label(note)};")
     lines += [_node(node) for node in (*graph.nodes, *graph.earlier)]
     for edge in graph.edges:
         look = f'color="{VERIFIED}", style=solid' if edge.verified else f'color="{CLAIMED}", style=dashed'
         lines.append(
-            f"  {_quoted(edge.source)} -> {_quoted(edge.target)}"
-            f" [label={edge.type}, {look}, status={_quoted(edge.status)}];"
+            f"  {_name(edge.source)} -> {_name(edge.target)} [label={edge.type}, {look}, status={_name(edge.status)}];"
         )
     return "\n".join([*lines, "}", ""]).encode()
 
@@ -28,12 +32,18 @@ def _node(node: GraphNode) -> str:
     fill = PRUNED if node.pruned else look.fill
     style = 'style="filled,dashed"' if node.stub else "style=filled"
     return (
-        f"  {_quoted(node.id)} [label={_quoted(short_name(node.id, node.label))}, kind={node.kind}, shape={look.shape},"
+        f"  {_name(node.id)} [label={_label(short_name(node.id, node.label))}, kind={node.kind}, shape={look.shape},"
         f' fillcolor="{fill}", {style}, level={node.level}];'
     )
 
 
-def _quoted(text: str) -> str:
-    """Quote for DOT; ids have no control characters, what labels have of them becomes a space."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{"".join(each if each.isprintable() else " " for each in escaped)}"'
+def _label(text: str) -> str:
+    """Quote text that is drawn: a backslash begins an escape there, so it is doubled."""
+    return _name(text.replace("\\", "\\\\"))
+
+
+def _name(text: str) -> str:
+    """Quote a name: a backslash stands for itself, but no name can hold one before a quote or at its end."""
+    plain = "".join(each if each.isprintable() else " " for each in text)
+    whole = _LONE.sub(lambda found: found[0][:-1] + "%5C", plain)
+    return '"{}"'.format(whole.replace('"', '\\"'))

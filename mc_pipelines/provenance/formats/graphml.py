@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from xml.sax.saxutils import escape, quoteattr
 
 from mc_pipelines.provenance.formats.notes import incompleteness
+from mc_pipelines.provenance.formats.xml_text import xml_text
 from mc_pipelines.provenance.subgraph import GraphNode, Subgraph
 
 _KEYS = (
@@ -32,19 +32,18 @@ def write_graphml(graph: Subgraph) -> bytes:
     lines.append('<graph id="provenance" edgedefault="directed">')
     lines += _data("graph", (("root", graph.root), ("complete", graph.complete), ("note", incompleteness(graph))))
     for node in (*graph.nodes, *graph.earlier):
-        lines += [f"<node id={_attribute(node.id)}>", *_data("node", _facts(node)), "</node>"]
+        lines += [f'<node id="{xml_text(node.id)}">', *_data("node", _facts(node)), "</node>"]
     for number, edge in enumerate(graph.edges):
         facts = (("type", edge.type.value), ("status", edge.status.value), ("verified", edge.verified))
-        ends = f"source={_attribute(edge.source)} target={_attribute(edge.target)}"
+        ends = f'source="{xml_text(edge.source)}" target="{xml_text(edge.target)}"'
         lines += [f'<edge id="e{number}" {ends}>', *_data("edge", facts), "</edge>"]
     return "\n".join([*lines, "</graph>", "</graphml>", ""]).encode()
 
 
 def _facts(node: GraphNode) -> Iterable[tuple[str, object]]:
-    label = None if node.label is None else _allowed(node.label)
     return (
         ("kind", node.kind.value),
-        ("label", label),
+        ("label", node.label),
         ("level", node.level),
         ("stub", node.stub or None),
         ("pruned", node.pruned or None),
@@ -55,14 +54,5 @@ def _data(owner: str, facts: Iterable[tuple[str, object]]) -> Iterable[str]:
     for name, value in facts:
         if value is None:
             continue
-        shown = str(value).lower() if isinstance(value, bool) else escape(str(value))
+        shown = str(value).lower() if isinstance(value, bool) else xml_text(str(value))
         yield f'<data key="{_KEY_OF[owner, name]}">{shown}</data>'
-
-
-def _attribute(identifier: str) -> str:
-    return quoteattr(_allowed(identifier))
-
-
-def _allowed(text: str) -> str:
-    """Replace what XML 1.0 cannot hold; ids have no control characters, labels of documents may."""
-    return "".join(each if each >= " " and each not in {"\ufffe", "\uffff"} else "\ufffd" for each in text)

@@ -8,11 +8,11 @@ barycentre pass), ties by id, so the same answer gives the same bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from html import escape
 
 from mc_pipelines.provenance.formats.appearance import CLAIMED, LOOKS, PRUNED, VERIFIED, short_name
 from mc_pipelines.provenance.formats.choice import NotAcceptableError
 from mc_pipelines.provenance.formats.notes import incompleteness
+from mc_pipelines.provenance.formats.xml_text import xml_text
 from mc_pipelines.provenance.model import EdgeType, Kind
 from mc_pipelines.provenance.subgraph import GraphEdge, GraphNode, Subgraph
 
@@ -49,13 +49,13 @@ def write_picture(graph: Subgraph) -> bytes:
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{_FONTS}" font-size="12">',
-        f"<title>{escape(_title(graph))}</title>",
+        f"<title>{xml_text(_title(graph))}</title>",
         _ARROW,
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="{_MARGIN}" y="22" font-size="14" font-weight="bold">{escape(_title(graph))}</text>',
+        f'<text x="{_MARGIN}" y="22" font-size="14" font-weight="bold">{xml_text(_title(graph))}</text>',
     ]
     if note is not None:
-        lines.append(f'<text x="{_MARGIN}" y="42" fill="#b91c1c">{escape(note)}</text>')
+        lines.append(f'<text x="{_MARGIN}" y="42" fill="#b91c1c">{xml_text(note)}</text>')
     lines += [_edge(edge, places) for edge in graph.edges]
     lines += [_node(node, *places[node.id]) for node in nodes]
     return "\n".join([*lines, "</svg>", ""]).encode()
@@ -128,7 +128,7 @@ def _edge(edge: GraphEdge, places: Places) -> str:
     return (
         f'<path class="edge {edge.type}" d="M{start} {middle1} C{bend} {middle1} {bend} {middle2} {end} {middle2}"'
         f' fill="none" stroke="{colour}"{dash} marker-end="url(#to)">'
-        f"<title>{escape(f'{edge.source} {edge.type} {edge.target}: {edge.status}')}</title></path>"
+        f"<title>{xml_text(f'{edge.source} {edge.type} {edge.target}: {edge.status}')}</title></path>"
     )
 
 
@@ -136,8 +136,8 @@ def _node(node: GraphNode, x: int, y: int) -> str:
     fill = PRUNED if node.pruned else LOOKS[node.kind].fill
     dash = ' stroke-dasharray="3 2"' if node.stub else ""
     shape = _shape(node.kind, x, y)
-    text = escape(short_name(node.id, node.label))
-    says = escape(f"{node.kind} {node.id}{' (stub)' if node.stub else ''}{' (pruned)' if node.pruned else ''}")
+    text = xml_text(short_name(node.id, node.label))
+    says = xml_text(f"{node.kind} {node.id}{' (stub)' if node.stub else ''}{' (pruned)' if node.pruned else ''}")
     return (
         f'<g class="node {node.kind}"><title>{says}</title>'
         f'<{shape} fill="{fill}" stroke="#374151"{dash}/>'
