@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mc_pipelines.keys.store import EncryptedObjectStore
     from mc_pipelines.provenance.cursor import CursorKey
     from mc_pipelines.provenance.ingest import Document
+    from mc_pipelines.provenance.pruning import Report
     from mc_pipelines.provenance.store import GraphStore
     from mc_pipelines.provenance.trust_roots import TrustRoots
     from mc_pipelines.provenance.verification import VerdictCache
@@ -211,6 +212,24 @@ def _opened(context: Context, tenant: TenantId, receipts: list[tuple[str, dateti
 
     for path, recorded_at in receipts:
         yield Document(path, context.encrypted_store.get(path, tenant=tenant), recorded_at)
+
+
+def graph_tenants(context: Context) -> list[TenantId]:
+    """Return every tenant that has a graph, the shared partition included."""
+    from mc_pipelines.provenance.edge_log import known_tenants
+
+    with context.database.begin() as connection:
+        return known_tenants(connection)
+
+
+def prune_graphs(context: Context, *, dry_run: bool = False) -> Iterator[Report]:
+    """Prune every tenant's graph by the default rules; claims go to the cold tier first."""
+    from mc_pipelines.provenance.cold import Archive
+    from mc_pipelines.provenance.pruning import prune
+
+    for tenant in graph_tenants(context):
+        archive = Archive(context.encrypted_store, tenant)
+        yield prune(context.database, tenant, archive=archive, clock=context.clock, dry_run=dry_run)
 
 
 def placement_packs(context: Context) -> PackSource:

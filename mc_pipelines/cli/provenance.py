@@ -8,6 +8,7 @@ import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
 from mc_pipelines.cli.provenance_ingest import ingest, root, watch_dagster
+from mc_pipelines.cli.provenance_keeping import delete_tenant, hold, live, prune, restore
 from mc_pipelines.cli.provenance_questions import diff, export, gaps, graph, impact, paths
 
 app = typer.Typer(help="Ingest documents and query the graph.", no_args_is_help=True)
@@ -19,8 +20,9 @@ app.command("watch-dagster")(watch_dagster)
 app.command()(root)
 
 
-for question in (graph, paths, impact, diff, gaps, export):
-    app.command()(question)
+for command in (graph, paths, impact, diff, gaps, export, prune, restore, live, hold):
+    app.command()(command)
+app.command("delete-tenant")(delete_tenant)
 
 
 @app.command()

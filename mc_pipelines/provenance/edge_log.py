@@ -30,6 +30,8 @@ from mc_pipelines.provenance.model import KIND_CODE, PUBLIC, TYPE_CODE, Claims, 
 from mc_pipelines.provenance.rank import rank_of
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 
+DELETED = "deleted-"
+"""Begins the name that stands for the generation of a tenant whose graph was deleted."""
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _COPY_TRAILER = b"\xff\xff"
 # One binary COPY tuple: field count, then length and value of each field; all big-endian.
@@ -225,8 +227,14 @@ def head_of(connection: Connection, tenant: TenantId) -> int:
 
 
 def known_tenants(connection: Connection) -> list[TenantId]:
-    """Return every tenant that has a log, the shared partition included."""
-    rows = connection.execute(text("select tenant from provenance_heads order by tenant"))
+    """Return every tenant that has a log, the shared partition included; not one whose graph was deleted."""
+    rows = connection.execute(
+        text(
+            "select h.tenant from provenance_heads h where not exists (select from provenance_pointers p"
+            " where p.tenant = h.tenant and p.seq = h.seq and starts_with(p.generation, :deleted)) order by h.tenant"
+        ),
+        {"deleted": DELETED},
+    )
     return [TenantId(row.tenant) for row in rows]
 
 

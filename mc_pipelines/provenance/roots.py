@@ -15,6 +15,7 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.edge_log import lock_head
 from mc_pipelines.provenance.identity import NodeId, node_key, parse_node_id
 
 
@@ -50,6 +51,7 @@ def keep_root(connection: Connection, tenant: TenantId, node: str, reason: Reaso
         InputError: no node id.
     """
     identifier = parse_node_id(node)
+    lock_head(connection, tenant)  # retention plans under this lock, so a root is seen or comes after
     changed = connection.execute(
         text(
             "insert into provenance_roots as known (tenant, node, reason, id, since)"

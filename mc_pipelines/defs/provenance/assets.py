@@ -87,3 +87,50 @@ def generations_are_sound(maestro: Maestro) -> dg.AssetCheckResult:
         except MaestroError as error:
             problems.append(str(error))
     return dg.AssetCheckResult(**outcome(not problems, problems, shards=len(tenants)))
+
+
+@dg.asset(
+    deps=[provenance_edges],
+    group_name="provenance",
+    owners=["team:security"],
+    kinds={"postgres", "parquet"},
+    code_version="1",
+    pool="provenance_generation",
+    description="Recomputable detail leaves the hot tier; never what lies below a live bundle or a legal hold.",
+)
+def provenance_retention(maestro: Maestro) -> dg.MaterializeResult[Any]:
+    """Prune every tenant's graph by the rules; what goes is archived first and leaves tombstones."""
+    from mc_pipelines.composition import prune_graphs
+
+    reports = list(prune_graphs(maestro.open()))
+    rows = [
+        (number, len(one.pruned), sum(each.edges for each in one.pruned), sum(one.protected.values()), one.roots)
+        for number, one in enumerate(reports)
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "documents": sum(row[1] for row in rows),
+            "edges": sum(row[2] for row in rows),
+            "shards": table(("shard", "pruned", "edges", "protected", "roots"), rows),
+        }
+    )
+
+
+@dg.asset_check(
+    asset=provenance_retention,
+    blocking=True,
+    description="At no node below a live bundle or a legal hold does a tombstone stand that came after it was kept.",
+)
+def nothing_live_was_pruned(maestro: Maestro) -> dg.AssetCheckResult:
+    """Walk up from every root and look for tombstones."""
+    from mc_pipelines.composition import graph_tenants
+    from mc_pipelines.provenance.kept import pruned_below_roots
+
+    context = maestro.open()
+    tenants = graph_tenants(context)
+    problems = [
+        f"shard {number}: {count} nodes below a root have been pruned since it is kept"
+        for number, tenant in enumerate(tenants)
+        if (count := pruned_below_roots(context.database, tenant, now=context.clock.now()))
+    ]
+    return dg.AssetCheckResult(**outcome(not problems, problems, shards=len(tenants)))

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from mc_pipelines.defs.provenance.assets import provenance_edges, provenance_generation
+from mc_pipelines.defs.provenance.assets import provenance_edges, provenance_generation, provenance_retention
 
 provenance_job = dg.define_asset_job(
     "provenance_hourly",
@@ -17,4 +17,19 @@ hourly_generation = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Builds the generations of graphs that grew.",
+)
+
+retention_job = dg.define_asset_job(
+    "provenance_retention_daily",
+    selection=dg.AssetSelection.assets(provenance_retention, provenance_generation),
+    description="What the rules let go leaves the hot tier, and generations without it are built.",
+)
+
+daily_retention = dg.ScheduleDefinition(
+    name="daily_retention",
+    job=retention_job,
+    cron_schedule="40 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Keeps the hot tier to what is needed.",
 )

@@ -1,0 +1,294 @@
+"""Retention done: planned under the lock of the tenant's log, archived first, and told by a tombstone at each node.
+
+One event a document, in one transaction with all others of the tenant: it happened wholly or not at all. Who plans
+(a dry run) and who prunes come by the same function, so the report is what happens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance import log_reader
+from mc_pipelines.provenance.cold import SCHEMA, Archive
+from mc_pipelines.provenance.edge_log import lock_head, move_head
+from mc_pipelines.provenance.identity import node_key
+from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.records import TYPE_MENTIONS
+from mc_pipelines.provenance.retention import (
+    DEFAULT_RULES,
+    Document,
+    Edges,
+    Rule,
+    ancestors_of,
+    may_go,
+    rule_for,
+)
+from mc_pipelines.provenance.roots import list_roots
+
+Array = NDArray[Any]
+_FORGET_NAMES_AFTER = timedelta(hours=1)
+"""How long names of nodes without claims stay: longer than any reader takes to open the log."""
+_UPWARD, _DOWNWARD = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A document that goes, or went.
+
+    Attributes:
+        digest: its name.
+        seq: its event.
+        rule: under which it goes.
+        edges: how many.
+        recorded_at: when it was recorded.
+    """
+
+    digest: str
+    seq: int
+    rule: str
+    edges: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What retention did, or would do.
+
+    Attributes:
+        tenant: whose graph.
+        dry_run: whether nothing was changed.
+        pruned: the documents that go.
+        protected: documents that are old enough and stay, because they lie below a live bundle or a legal hold, or
+            bring more than ``uses``; how many by rule.
+        roots: live bundles and holds that were in force.
+        files: cold files written.
+    """
+
+    tenant: TenantId
+    dry_run: bool
+    pruned: tuple[Pruned, ...]
+    protected: dict[str, int]
+    roots: int
+    files: tuple[str, ...] = field(default=())
+
+
+def prune(
+    database: Database,
+    tenant: TenantId,
+    *,
+    archive: Archive | None,
+    clock: Clock,
+    rules: Sequence[Rule] = DEFAULT_RULES,
+    dry_run: bool = False,
+) -> Report:
+    """Remove from the hot tier what the rules let go.
+
+    Args:
+        database: the log, as the application role.
+        tenant: whose graph.
+        archive: where the claims go first; None = they are gone for good.
+        clock: tells how old things are.
+        rules: what may go, and after how long.
+        dry_run: only report.
+    """
+    now = clock.now()
+    with database.begin(tenant=tenant) as connection:
+        head = lock_head(connection, tenant)
+        keys, edges = read_edges(connection, tenant, head)
+        roots = [root for root in list_roots(connection, tenant) if root.until is None or root.until > now]
+        numbers = [keys[key] for root in roots if (key := node_key(root.node)) in keys]
+        going = may_go(edges, ancestors_of(edges, numbers), head)
+        chosen, protected = _choose(_documents(connection, tenant), rules, going, edges, now)
+        if dry_run or not chosen:
+            return Report(tenant, dry_run, tuple(chosen), protected, len(roots))
+        paths = _archive(connection, tenant, archive, chosen)
+        for place, document in enumerate(chosen, start=head + 1):
+            _remove(connection, tenant, document, place, paths.get(document.digest), now)
+        move_head(connection, tenant, head + len(chosen))
+        _forget_names(connection, tenant, now)
+        return Report(tenant, dry_run, tuple(chosen), protected, len(roots), tuple(sorted(set(paths.values()))))
+
+
+def read_edges(connection: Connection, tenant: TenantId, head: int) -> tuple[dict[bytes, int], Edges]:
+    """Return the number of each node's key, and all claims that the tenant can see, whatever their time."""
+    parts = [log_reader.read_claims(connection, tenant, after=0, upto=head)]
+    if tenant != PUBLIC:
+        parts.append(log_reader.read_claims(connection, PUBLIC, after=0, upto=2**62))
+    source, target = (
+        np.concatenate([np.stack([getattr(p, f"{end}_high"), getattr(p, f"{end}_low")], axis=1) for p in parts])
+        for end in ("source", "target")
+    )
+    names, numbered = np.unique(np.concatenate([source, target]), axis=0, return_inverse=True)
+    first, second = np.split(numbered.reshape(-1), 2)
+    code = np.concatenate([part.type for part in parts]).astype(np.int64)
+    seq = np.concatenate([parts[0].seq, *(np.zeros(len(part.seq), dtype=np.int64) for part in parts[1:])])
+    uses = (code == 0) | (code == TYPE_MENTIONS)
+    wire = names.astype(">u8")
+    keys = {wire[place].tobytes(): place for place in range(len(names))}
+    return keys, Edges(np.where(uses, first, second), np.where(uses, second, first), code, seq, len(names))
+
+
+def _documents(connection: Connection, tenant: TenantId) -> list[Document]:
+    rows = connection.execute(
+        text(
+            "select d.seq, d.digest, d.recorded_at, d.prunable, min(c.valid_to) as ended_at"
+            " from provenance_documents d"
+            " left join provenance_closures c on c.tenant = d.tenant and c.closed_seq = d.seq"
+            " where d.tenant = :tenant and not exists (select from provenance_closures gone"
+            " where gone.tenant = d.tenant and gone.closed_seq = d.seq and gone.valid_to is null)"
+            " group by d.seq, d.digest, d.recorded_at, d.prunable order by d.seq"
+        ),
+        {"tenant": tenant},
+    )
+    return [Document(row.seq, row.digest, row.recorded_at, row.prunable, row.ended_at) for row in rows]
+
+
+def _choose(
+    documents: list[Document], rules: Sequence[Rule], going: Array, edges: Edges, now: datetime
+) -> tuple[list[Pruned], dict[str, int]]:
+    counted = np.bincount(edges.seq[(edges.seq > 0) & (edges.type != TYPE_MENTIONS)], minlength=len(going))
+    chosen: list[Pruned] = []
+    protected: Counter[str] = Counter()
+    for document in documents:
+        rule = rule_for(document, rules, now)
+        if rule is None:
+            continue
+        if going[document.seq]:
+            edge_count = int(counted[document.seq])
+            chosen.append(Pruned(document.digest, document.seq, rule.name, edge_count, document.recorded_at))
+        else:
+            protected[rule.name] += 1
+    return chosen, dict(protected)
+
+
+_CLAIMS = text(
+    "select d.digest, 'claim' as row, c.ordinal, s.id as source, t.id as target, c.type"
+    " from provenance_claims c join provenance_documents d on d.tenant = c.tenant and d.seq = c.seq"
+    " join provenance_nodes s on s.tenant = c.tenant and s.node = c.source"
+    " join provenance_nodes t on t.tenant = c.tenant and t.node = c.target"
+    " where c.tenant = :tenant and c.seq = any(:events)"
+)
+_ALIASES = text(
+    "select d.digest, 'alias' as row, s.id as source, t.id as target"
+    " from provenance_aliases a join provenance_documents d on d.tenant = a.tenant and d.seq = a.seq"
+    " join provenance_nodes s on s.tenant = a.tenant and s.node = a.first"
+    " join provenance_nodes t on t.tenant = a.tenant and t.node = a.second"
+    " where a.tenant = :tenant and a.seq = any(:events)"
+)
+_NODES = text(
+    "select distinct d.digest, 'node' as row, n.id as source, n.kind, n.stub, n.label,"
+    " cast(n.attributes as text) as attributes"
+    " from provenance_claims c join provenance_documents d on d.tenant = c.tenant and d.seq = c.seq"
+    " join provenance_nodes n on n.tenant = c.tenant and n.node in (c.source, c.target)"
+    " where c.tenant = :tenant and c.seq = any(:events)"
+)
+
+
+def _archive(connection: Connection, tenant: TenantId, archive: Archive | None, chosen: list[Pruned]) -> dict[str, str]:
+    """Write the claims of documents to cold files, one a month; return the path of each document's."""
+    if archive is None:
+        return {}
+    paths: dict[str, str] = {}
+    for month in sorted({(each.recorded_at.year, each.recorded_at.month) for each in chosen}):
+        members = [each for each in chosen if (each.recorded_at.year, each.recorded_at.month) == month]
+        facts = {"tenant": tenant, "events": [each.seq for each in members]}
+        rows = [
+            {name: getattr(row, name, None) for name in SCHEMA}
+            for query in (_CLAIMS, _ALIASES, _NODES)
+            for row in connection.execute(query, facts)
+        ]
+        path = archive.write(pl.DataFrame(rows, schema=SCHEMA), members[0].recorded_at)
+        paths |= dict.fromkeys((each.digest for each in members), path)
+    return paths
+
+
+def _remove(
+    connection: Connection, tenant: TenantId, document: Pruned, event: int, cold: str | None, now: datetime
+) -> None:
+    facts = {"tenant": tenant, "seq": event, "closed": document.seq, "rule": document.rule, "now": now, "cold": cold}
+    connection.execute(
+        text(
+            "insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at, cold)"
+            " values (:tenant, :seq, :closed, null, :rule, :now, :cold)"
+        ),
+        facts,
+    )
+    rows = connection.execute(
+        text("select source, target, type from provenance_claims where tenant = :tenant and seq = :closed"), facts
+    ).all()
+    stones = _tombstones([(row.source, row.target, row.type) for row in rows])
+    if stones:
+        connection.execute(
+            text(
+                "insert into provenance_tombstones (tenant, seq, node, type, direction, edges, rule, pruned_at, root)"
+                " values (:tenant, :seq, :node, :type, :direction, :edges, :rule, :now, :root)"
+            ),
+            [facts | stone for stone in stones],
+        )
+    for table in ("claims", "aliases"):
+        connection.execute(text(f"delete from provenance_{table} where tenant = :tenant and seq = :closed"), facts)
+
+
+def _tombstones(claims: Sequence[tuple[UUID, UUID, int]]) -> list[dict[str, Any]]:
+    """Return what stands at each node in place of its claims: how many there were, and their digest."""
+    gone: dict[tuple[UUID, int, int], list[bytes]] = {}
+    for source, target, code in claims:
+        said = source.bytes + target.bytes + bytes([code])
+        if code == TYPE_MENTIONS:
+            gone.setdefault((source, 0, _UPWARD), [])
+            continue
+        lower, upper = (source, target) if code == 0 else (target, source)
+        gone.setdefault((lower, code, _UPWARD), []).append(said)
+        gone.setdefault((upper, code, _DOWNWARD), []).append(said)
+    return [
+        {
+            "node": node,
+            "type": code,
+            "direction": direction,
+            "edges": len(parts),
+            "root": hashlib.sha256(b"".join(sorted(parts))).digest(),
+        }
+        for (node, code, direction), parts in gone.items()
+    ]
+
+
+def _forget_names(connection: Connection, tenant: TenantId, now: datetime) -> None:
+    """Forget the ids of nodes that lost their last claim some time ago; their tombstones keep a hash only."""
+    connection.execute(
+        text(
+            "delete from provenance_nodes n using (select distinct node from provenance_tombstones"
+            " where tenant = :tenant and pruned_at < :before) as gone"
+            " where n.tenant = :tenant and n.node = gone.node and not exists (select from provenance_claims c"
+            " where c.tenant = :tenant and n.node in (c.source, c.target))"
+        ),
+        {"tenant": tenant, "before": now - _FORGET_NAMES_AFTER},
+    )
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """Return a report as JSON members."""
+    return {
+        "tenant": report.tenant,
+        "dryRun": report.dry_run,
+        "documents": len(report.pruned),
+        "edges": sum(each.edges for each in report.pruned),
+        "byRule": dict(Counter(each.rule for each in report.pruned)),
+        "protected": report.protected,
+        "roots": report.roots,
+        "files": list(report.files),
+        "digests": [each.digest for each in report.pruned],
+    }

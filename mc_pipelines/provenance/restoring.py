@@ -1,0 +1,92 @@
+"""Bringing a pruned document back: its claims enter again as a new event, and its tombstones go."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from mc_pipelines.foundation.clock import Clock
+from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.errors import NotFoundError
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.cold import Archive
+from mc_pipelines.provenance.edge_log import lock_head, move_head
+from mc_pipelines.provenance.identity import node_key
+
+_CLOSE_AGAIN = """
+insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at)
+select tenant, :seq, :seq, min(valid_to), min(rule), :now from provenance_closures
+where tenant = :tenant and closed_seq = :old group by tenant
+"""
+_MOVED = """
+create temporary table moved on commit drop as
+select * from provenance_documents where tenant = :tenant and seq = :old
+"""
+_NODE = """
+insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes)
+values (:tenant, :source_key, :source, :kind, :stub, :seq, :label, cast(:attributes as jsonb))
+on conflict (tenant, node) do update set kind = excluded.kind, stub = false, changed_seq = excluded.changed_seq,
+    label = excluded.label, attributes = excluded.attributes where known.stub and not excluded.stub
+"""
+# A name that stayed is read again with the event: a reader names what an event brings from the rows of that event.
+_NODE_AGAIN = "update provenance_nodes set changed_seq = :seq where tenant = :tenant and node = :source_key"
+_CLAIM = """
+insert into provenance_claims (recorded_on, tenant, seq, ordinal, source, target, type)
+values (:day, :tenant, :seq, :ordinal, :source_key, :target_key, :type)
+"""
+_ALIAS = """
+insert into provenance_aliases (tenant, seq, first, second)
+values (:tenant, :seq, :source_key, :target_key) on conflict do nothing
+"""
+_MOVE = (
+    "delete from provenance_tombstones where tenant = :tenant and seq = :event",
+    "delete from provenance_closures where tenant = :tenant and seq = :event and closed_seq = :old",
+    _CLOSE_AGAIN,
+    _MOVED,
+    "delete from provenance_documents where tenant = :tenant and seq = :old",
+    "update moved set seq = :seq",
+    "insert into provenance_documents select * from moved",
+    "select mc_provenance_partition(:day)",
+)
+
+
+def restore(database: Database, tenant: TenantId, digest: str, *, archive: Archive, clock: Clock) -> int:
+    """Bring a pruned document back from the cold tier, as a new event; return that event.
+
+    Raises:
+        NotFoundError: the document is not known, was not pruned, or its cold file is gone.
+    """
+    now = clock.now()
+    with database.begin(tenant=tenant) as connection:
+        head = lock_head(connection, tenant)
+        facts: dict[str, Any] = {"tenant": tenant, "digest": digest, "seq": head + 1, "now": now, "day": now.date()}
+        gone = connection.execute(
+            text(
+                "select d.seq, c.seq as event, c.cold from provenance_documents d join provenance_closures c"
+                " on c.tenant = d.tenant and c.closed_seq = d.seq and c.valid_to is null"
+                " where d.tenant = :tenant and d.digest = :digest"
+            ),
+            facts,
+        ).one_or_none()
+        if gone is None or gone.cold is None:
+            raise NotFoundError("No such document was pruned to the cold tier", field="document", value=digest)
+        rows = archive.read(gone.cold, digest).to_dicts()
+        facts |= {"old": gone.seq, "event": gone.event}
+        for statement in _MOVE:
+            connection.execute(text(statement), facts)
+        _put_back(connection, rows, facts)
+        move_head(connection, tenant, head + 1)
+        return head + 1
+
+
+def _put_back(connection: Connection, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
+    def keyed(row: dict[str, Any]) -> dict[str, Any]:
+        ends = {name: UUID(bytes=node_key(row[name])) for name in ("source", "target") if row[name] is not None}
+        return facts | row | {f"{name}_key": key for name, key in ends.items()}
+
+    for sort, statements in (("node", (_NODE, _NODE_AGAIN)), ("claim", (_CLAIM,)), ("alias", (_ALIAS,))):
+        many = [keyed(row) for row in rows if row["row"] == sort]
+        for statement in statements if many else ():
+            connection.execute(text(statement), many)
