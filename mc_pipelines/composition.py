@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mc_pipelines.provenance.ingest import Document
     from mc_pipelines.provenance.pruning import Report
     from mc_pipelines.provenance.store import GraphStore
+    from mc_pipelines.provenance.trust_logic import GatePolicy
     from mc_pipelines.provenance.trust_roots import TrustRoots
     from mc_pipelines.provenance.verification import VerdictCache
     from mc_pipelines.runner.dispatcher import Dispatcher
@@ -96,6 +97,14 @@ class Context:
         from mc_pipelines.runner.estimates import ChampionEstimates
 
         return ChampionEstimates(self.object_store)
+
+    @cached_property
+    def gate_policy(self) -> GatePolicy:
+        """What the gate asks of a bundle: the data of the pack `graph`."""
+        from mc_pipelines.decision.packs import loaded
+        from mc_pipelines.provenance.trust_logic import GatePolicy
+
+        return GatePolicy.from_document(dict(loaded("graph").data["gate"]))
 
     @cached_property
     def cursors(self) -> CursorKey:

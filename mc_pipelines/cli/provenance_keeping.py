@@ -1,4 +1,3 @@
-
 """`mc provenance prune|restore|live|hold|delete-tenant`: what stays in the graph, what leaves it, what comes back."""
 
 from __future__ import annotations
@@ -162,9 +161,8 @@ def _keep(reason: str, act: Act, tenant: str, node: str | None, *, json: bool) -
         if json:
             print_json(found)
         else:
-            print(
-                f"{found['node']}: {reason} {'begun' if act is Act.ADD else 'ended'}{'' if found['changed'] else ' before'}"
-            )
+            done = "begun" if act is Act.ADD else "ended"
+            print(f"{found['node']}: {reason} {done}{'' if found['changed'] else ' before'}")
         return
     rows = [{"node": each.node, "since": each.since, "until": each.until} for each in roots]
     if json:

@@ -79,7 +79,7 @@ def gaps_answer(store: GraphStore, tenant: TenantId, query: GapQuery, allowed: F
     with timed("gaps"):
         opened = open_view(store, tenant, query, allowed)
         live = live_nodes(store.database, tenant, now=store.clock.now())
-        bundles, which = _considered(opened, live)
+        bundles, which = considered_bundles(opened, live)
         survey = _Survey(opened.snapshot.nodes)
         for number in bundles[:MAXIMUM_BUNDLES]:
             survey.add(cone(opened, number, ANCESTORS), counts=True)
@@ -113,7 +113,8 @@ def gaps_answer(store: GraphStore, tenant: TenantId, query: GapQuery, allowed: F
         )
 
 
-def _considered(opened: Opened, live: list[str]) -> tuple[list[int], str]:
+def considered_bundles(opened: Opened, live: list[str]) -> tuple[list[int], str]:
+    """Return the numbers of the bundles that a survey looks at, and which they are: the live ones, else ``all``."""
     if live:
         return sorted(number for number in map(opened.snapshot.find, live) if number >= 0), "live"
     snapshot = opened.snapshot
