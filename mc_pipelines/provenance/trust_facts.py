@@ -121,7 +121,8 @@ def _named(
         receipt: sorted(_towards(claims_at(verified, ANCESTORS, receipt), _VERIFIES)) for receipt in receipts
     }
     executions = {execution for many in raw.values() for _, execution, _, _ in many if execution >= 0}
-    ids = {name(each) for each in (*executions, *(record for many in records.values() for record in many))}
+    # A record says what was read from the signed bytes; what a node is called, the first document to name it says.
+    ids = {name(record) for many in records.values() for record in many}
     said: dict[str, Any] = {key: each.attributes or {} for key, each in describe(verified, ids).items()}
     sources = sources_of(opened, {event for many in raw.values() for _, _, _, events in many for event in events})
     facts: dict[str, list[Derivation]] = defaultdict(list)
@@ -137,7 +138,7 @@ def _named(
                         str(attributes.get("signer") or ""),
                         str(attributes.get("keyId") or ""),
                         made_by,
-                        str(said.get(made_by, {}).get("builder") or ""),
+                        str(attributes.get("builder") or ""),
                         tuple(name(each) for each in inputs),
                         name(record),
                         tuple(sorted(sources[event].digest for event in events)),

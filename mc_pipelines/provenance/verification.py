@@ -358,6 +358,7 @@ def _record(part: SignedPart, verdict: Verification, roots: TrustRoots) -> Node:
         "signer": verdict.signer,
         "keyId": verdict.key_id,
         "scheme": verdict.scheme,
+        "builder": part.builder,
         "trustRoots": roots.digest,
     }
     return Node(receipt_id(canonical_json(says)), Kind.RECEIPT, "verification", attributes=says)
