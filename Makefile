@@ -6,7 +6,7 @@ PIP_INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 export UV_PYTHON_DOWNLOADS := never
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
-.PHONY: demo test up lint format lock bench tools conformance soak policy-gate clean help
+.PHONY: demo test up lint format lock bench page tools conformance soak policy-gate clean help
 
 help:           ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -39,6 +39,9 @@ lock: ## resolve the locks anew
 
 bench: .venv/.development ## every benchmark, each against a rival or a limit of the same run
 	@$(BIN)/python -m benchmarks
+
+page: ## Cytoscape.js from npm, with its licence, for the page of the provenance graph
+	@tools/page.sh
 
 tools: ## real tools from Go modules into .tools/bin: opa, conftest, promtool, cosign, helm, etcd, kube-apiserver, fake-gcs-server
 	@tools/build.sh

@@ -223,6 +223,22 @@ def _opened(context: Context, tenant: TenantId, receipts: list[tuple[str, dateti
         yield Document(path, context.encrypted_store.get(path, tenant=tenant), recorded_at)
 
 
+def issue_summary(context: Context, tenant: TenantId, ruling: dict[str, Any]) -> tuple[bytes, str]:
+    """Sign a gate's ruling as a verification summary, record it as a receipt and return it with its verdict.
+
+    Raises:
+        ConflictError: the ruling is unknown.
+        InputError: the bundle is not named by a digest.
+    """
+    from mc_pipelines.provenance.ingest import Document, ingest_documents
+    from mc_pipelines.provenance.verification_summary import sign_summary
+
+    envelope = sign_summary(ruling, context.signer, now=context.clock.now()).to_json()
+    document = Document("verification summary", envelope)
+    (done,) = ingest_documents(context.database, tenant, [document], provenance_trust(context), clock=context.clock)
+    return envelope, done.verification
+
+
 def graph_tenants(context: Context) -> list[TenantId]:
     """Return every tenant that has a graph, the shared partition included."""
     from mc_pipelines.provenance.edge_log import known_tenants

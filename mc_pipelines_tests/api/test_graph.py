@@ -41,6 +41,8 @@ QUESTIONS = (
     "impact?node={0}&plan=true",
     "diff?a={0}&b=pkg:pypi/lib@2",
     "gaps?node={0}",
+    "explain?bundle={0}",
+    "what-if?key=ci",
 )
 
 
@@ -52,6 +54,7 @@ def ingest(context: Context, tenant: TenantId, document: dict[str, Any]) -> None
 @pytest.fixture(autouse=True)
 def _always_fresh(context: Context) -> None:
     store = GraphStore(context.database, context.generations_folder, context.clock, refresh_seconds=0)
+    store.watch = lambda: None  # type: ignore[method-assign] - with a watcher, requests do not look for news themselves
     context.__dict__["graph_store"] = store  # what the cached property would hold
 
 

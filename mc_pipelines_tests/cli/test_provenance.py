@@ -86,3 +86,55 @@ def test_no_such_instance_or_tenant(mc: Any, tmp_path: Path) -> None:
     code, _, err = mc("watch-dagster", str(tmp_path / "absent"), "--tenant", "acme")
     assert (code, "DAGSTER_HOME" in err) == (2, True)
     assert mc("ingest", str(tmp_path), "--tenant", "ACME!")[0] == 2
+
+
+def test_questions_and_keeping(mc: Any, tmp_path: Path) -> None:
+    """Each command over one small graph: what it prints for machines, and how it exits."""
+    (tmp_path / "sbom.json").write_bytes(dump(bom()))
+    assert mc("ingest", str(tmp_path / "sbom.json"), "--tenant", "acme")[0] == 0
+    code, whole, _ = mc("gaps", "--tenant", "acme", "--json")
+    assert code == 0
+    assert whole["considered"]["which"] == "all"
+    root = "pkg:pypi/a@1"
+    code, graph, _ = mc("graph", root, "--tenant", "acme", "--depth", "5", "--direction", "ancestors", "--json")
+    assert code == 0
+    last = "pkg:pypi/b@1"
+    assert [node["id"] for node in graph["nodes"]] == [root, last]
+    code, paths, _ = mc("paths", root, last, "--tenant", "acme", "--json")
+    assert (code, paths["found"]) == (0, "yes")
+    assert mc("paths", last, root, "--direction", "ancestors", "--tenant", "acme", "--json")[1]["found"] == "no"
+    code, impact, _ = mc("impact", last, "--tenant", "acme", "--plan", "--json")
+    assert sum(impact["counts"]["total"].values()) >= 1
+    assert mc("diff", root, root, "--tenant", "acme", "--json")[0] == 0
+    assert mc("diff", root, last, "--tenant", "acme", "--json")[1]["counts"]["edgesOnlyA"] == 1
+    out = tmp_path / "graph.dot"
+    assert mc("export", root, "--tenant", "acme", "--format", "dot", "--out", str(out), "--json")[1]["complete"]
+    assert out.read_text().startswith("digraph")
+    assert mc("export", root, "--tenant", "acme", "--format", "png")[0] == 2
+    code, ruling, _ = mc("explain", root, "--tenant", "acme", "--json")
+    assert (code, ruling["result"]) == (1, "failed")
+    (tmp_path / "proof.json").write_text(json.dumps(ruling))
+    (tmp_path / "trust.json").write_text(json.dumps({"ci": LocalSigner.generate().public_key_pem.decode()}))
+    proof = ("check-proof", str(tmp_path / "proof.json"), "--trust", str(tmp_path / "trust.json"), "--json")
+    code, checked, _ = mc(*proof)
+    assert (code, checked["ok"]) == (1, False)
+    assert mc("what-if", "--tenant", "acme", "--key", "ci", "--json")[1]["counts"]["lost"] == 0
+    assert mc("live", "add", root, "--tenant", "acme", "--json")[1]["changed"]
+    assert not mc("live", "add", root, "--tenant", "acme", "--json")[1]["changed"]
+    assert mc("hold", "add", root, "--tenant", "acme", "--json")[0] == 0
+    assert len(mc("live", "ls", "--tenant", "acme", "--json")[1]) == 1
+    assert mc("prune", "--tenant", "acme", "--json")[1] | {"roots": 0} == {
+        "tenant": "acme", "dryRun": True, "documents": 0, "edges": 0, "byRule": {}, "protected": {}, "roots": 0,
+        "files": [], "digests": [],
+    }  # fmt: skip
+    code, _, said = mc("delete-tenant", "--tenant", "acme", "--apply")
+    assert code == 2
+    assert "legal hold" in said
+    assert mc("hold", "end", root, "--tenant", "acme")[0] == 0
+    assert mc("delete-tenant", "--tenant", "acme", "--json")[1]["dryRun"]
+    assert (
+        mc("delete-tenant", "--tenant", "acme", "--keys", "--apply", "--json")[1]["rows"]["provenance_documents"] == 1
+    )
+    assert mc("graph", root, "--tenant", "acme")[0] == 2
+    for bad in (("graph", "nonsense"), ("impact", ""), ("gate", root, "--policy", "absent.json"), ("restore", "x")):
+        assert mc(*bad, "--tenant", "acme")[0] == 2

@@ -8,7 +8,18 @@ from fastapi import APIRouter
 
 from mc_pipelines.foundation.settings import Settings
 
-_MODULES = ("health", "reference", "executions", "rollouts", "credits", "sla", "log", "provenance", "lineage")
+_MODULES = (
+    "health",
+    "reference",
+    "executions",
+    "rollouts",
+    "credits",
+    "sla",
+    "log",
+    "provenance",
+    "graph_page",
+    "lineage",
+)
 
 
 def all_routers(settings: Settings) -> list[APIRouter]:

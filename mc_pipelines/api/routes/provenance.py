@@ -11,10 +11,20 @@ from mc_pipelines.api.graph_reader import open_reader, parameters_of, sent
 from mc_pipelines.api.openapi import answers
 from mc_pipelines.provenance.diff import diff_answer
 from mc_pipelines.provenance.gaps import gaps_answer
+from mc_pipelines.provenance.gate import gate_answer
 from mc_pipelines.provenance.impact import impact_answer
 from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import DiffQuery, GapQuery, GraphQuery, ImpactQuery, PathQuery
+from mc_pipelines.provenance.request import (
+    BundleQuery,
+    DiffQuery,
+    GapQuery,
+    GraphQuery,
+    ImpactQuery,
+    PathQuery,
+    RevocationQuery,
+)
+from mc_pipelines.provenance.revocation import revocation_answer
 from mc_pipelines.provenance.snapshots import snapshots_answer
 
 router = guarded_router("provenance")
@@ -115,6 +125,40 @@ def gaps(request: Request, access: AccessOf, context: ContextOf) -> Response:
     reader = open_reader(request, access, context)
     query = GapQuery.parse(reader.given)
     return sent(gaps_answer(context.graph_store, reader.tenant, query, reader.allowed), reader)
+
+
+@router.get(
+    "/api/provenance/explain",
+    summary="Say why a bundle may be trusted, or why not",
+    responses=_answers({"bundle": _RECEIPT, "result": "passed", "reasons": ["…"], "proof": [], "evidence": {}}),
+    response_class=Response,
+    openapi_extra=parameters_of(BundleQuery, bundle="the bundle, or any other content"),
+)
+def explain(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return the gate's ruling: passed, failed or unknown, with a proof tree on the smallest evidence.
+
+    `singlePoints` names what alone would end the trust if it were revoked. `mc provenance check-proof` checks a proof
+    offline.
+    """
+    reader = open_reader(request, access, context)
+    query = BundleQuery.parse(reader.given)
+    answer, _, _ = gate_answer(context.graph_store, reader.tenant, query, reader.allowed, context.gate_policy)
+    return sent(answer, reader)
+
+
+@router.get(
+    "/api/provenance/what-if",
+    summary="List the bundles that a revocation would close the gate for",
+    responses=_answers({"nodes": _NODES[:1], "edges": [], "counts": {"lost": 1, "passing": 4, "unknown": 0}}),
+    response_class=Response,
+    openapi_extra=parameters_of(RevocationQuery, key="a key id or a signer", builder="a builder id"),
+)
+def what_if(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return which bundles pass now and would not if a key or a builder were revoked."""
+    reader = open_reader(request, access, context)
+    query = RevocationQuery.parse(reader.given)
+    answer = revocation_answer(context.graph_store, reader.tenant, query, reader.allowed, context.gate_policy)
+    return sent(answer, reader)
 
 
 @router.get(
