@@ -97,7 +97,7 @@ def test_the_real_client_sends_to_us(
     }
     seen = httpx.get(
         address + "/api/provenance/graph",
-        params={"node": "dataset:db/report", "depth": 2, "tenant": "acme"},
+        params={"node": "dataset:db/report", "depth": 2, "tenant": "acme", "purpose": "operations"},
         headers=bearer("olga"),
         timeout=120,  # the first question of all compiles the walk
     )
