@@ -30,6 +30,7 @@ SCHEMA = {
     "stub": pl.Boolean,
     "label": pl.String,
     "attributes": pl.String,
+    "rank": pl.Int64,
 }
 """Rows of three sorts: ``claim`` (source, target, type), ``alias`` (source, target), ``node`` (source, the rest)."""
 

@@ -190,7 +190,7 @@ _ALIASES = text(
     " where a.tenant = :tenant and a.seq = any(:events)"
 )
 _NODES = text(
-    "select distinct d.digest, 'node' as row, n.id as source, n.kind, n.stub, n.label,"
+    "select distinct d.digest, 'node' as row, n.id as source, n.kind, n.stub, n.label, n.rank,"
     " cast(n.attributes as text) as attributes"
     " from provenance_claims c join provenance_documents d on d.tenant = c.tenant and d.seq = c.seq"
     " join provenance_nodes n on n.tenant = c.tenant and n.node in (c.source, c.target)"

@@ -25,10 +25,11 @@ create temporary table moved on commit drop as
 select * from provenance_documents where tenant = :tenant and seq = :old
 """
 _NODE = """
-insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes)
-values (:tenant, :source_key, :source, :kind, :stub, :seq, :label, cast(:attributes as jsonb))
-on conflict (tenant, node) do update set kind = excluded.kind, stub = false, changed_seq = excluded.changed_seq,
-    label = excluded.label, attributes = excluded.attributes where known.stub and not excluded.stub
+insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes, rank)
+values (:tenant, :source_key, :source, :kind, :stub, :seq, :label, cast(:attributes as jsonb), :rank)
+on conflict (tenant, node) do update set kind = excluded.kind, stub = excluded.stub,
+    changed_seq = excluded.changed_seq, label = excluded.label, attributes = excluded.attributes, rank = excluded.rank
+    where excluded.rank > known.rank
 """
 # A name that stayed is read again with the event: a reader names what an event brings from the rows of that event.
 _NODE_AGAIN = "update provenance_nodes set changed_seq = :seq where tenant = :tenant and node = :source_key"
