@@ -103,8 +103,12 @@ def show(
 
 def _write_note(context: Context, issued: Issued, out: Path) -> None:
     """Write a note and what belongs beside it: NAME.json, NAME.json.tlog-proof, NAME.unsigned.json, the bundles."""
+    from mc_pipelines.attest.log import sequence
     from mc_pipelines.sla.pack import NOTE, note_files
 
+    # As with `mc pack build`: nobody need wait for the sequencer here.
+    while sequence(context.database, context.signer, context.clock) is not None:
+        pass
     with context.database.begin() as connection:
         found = note_files(connection, issued)
     for name, content in found.items():

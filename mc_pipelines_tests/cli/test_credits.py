@@ -78,14 +78,14 @@ def test_from_draft_to_a_pack_that_verifies(shell: Shell) -> None:
     [listed] = shell.json("credits", "ls", "--state", "issued")
     assert (listed["amount"], listed["signatures"]) == ("123.45 USD", "2 of 2")
     trust, pack = believed(shell), shell.folder / "acme.zip"
+    note = shell.folder / "acme.json"
+    shell.run("credits", "show", number, "--out", note)
+    beside = ["acme.checker.sigstore.json", "acme.json", "acme.json.tlog-proof", "acme.maker.sigstore.json"]
+    assert sorted(file.name for file in shell.folder.glob("acme.*")) == [*beside, "acme.unsigned.json"]
     shell.run("pack", "build", number, "--out", pack)
     assert "Every field agrees." in shell.run("pack", "verify", pack, "--trust", trust)
     assert shell.json("verify", pack, "--trust", trust)["ok"]
 
-    note = shell.folder / "acme.json"
-    shell.run("credits", "show", number, "--out", note)
-    beside = ["acme.checker.sigstore.json", "acme.json", "acme.json.tlog-proof", "acme.maker.sigstore.json"]
-    assert sorted(file.name for file in shell.folder.glob("acme.*")) == [*beside, "acme.unsigned.json", "acme.zip"]
     report = shell.json("verify", note, "--trust", trust)
     assert report["ok"]
     assert any("It is entry" in line for line in report["proved"]), "the proof beside the note was read"
