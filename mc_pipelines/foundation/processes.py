@@ -44,7 +44,7 @@ class Supervisor:
     """
 
     log_folder: Path
-    grace_seconds: float = 10
+    grace_seconds: float = 8
     children: list[Child] = field(default_factory=list)
 
     def __post_init__(self) -> None:
