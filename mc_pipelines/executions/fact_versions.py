@@ -49,12 +49,39 @@ def replaced_rows(sources: Sequence[FactsSource], columns: Sequence[str]) -> pl.
     none = pl.DataFrame(schema={name: FACTS_SCHEMA[name] for name in columns})
     if not sources or (len(sources) == 1 and holds_each_once(sources[0])):
         return none
-    facts = pl.concat([pl.scan_parquet(source, schema=FACTS_SCHEMA) for source in sources], how="vertical")
-    mark = pl.col("execution_id").hash() ^ pl.col("attempt").hash(1)
-    hashes = facts.select(mark.alias("mark")).collect(engine="streaming")["mark"].sort()
-    twice = hashes.filter(hashes == hashes.shift(1)).unique()
+    facts = _scan(sources)
+    twice = _marks_that_stand_twice(sources)
     if twice.is_empty():
         return none
-    rows = facts.filter(mark.is_in(twice.implode())).select(wanted).with_row_index("_row").collect(engine="streaming")
+    rows = facts.filter(_MARK.is_in(twice.implode())).select(wanted).with_row_index("_row").collect(engine="streaming")
     kept = newest_rows(rows.lazy()).select("_row").collect()
     return rows.join(kept, on="_row", how="anti", maintain_order="left").select(columns)
+
+
+_MARK = pl.col("execution_id").hash() ^ pl.col("attempt").hash(1)
+_FEW = 4
+
+
+def _scan(sources: Sequence[FactsSource]) -> pl.LazyFrame:
+    return pl.concat([pl.scan_parquet(source, schema=FACTS_SCHEMA) for source in sources], how="vertical")
+
+
+def _marks_that_stand_twice(sources: Sequence[FactsSource]) -> pl.Series:
+    """Return the hashes of keys that stand more than once; a large file is only asked for those of late, small ones."""
+    rows = [pl.scan_parquet(source).select(pl.len()).collect().item() for source in sources]
+    largest = max(range(len(sources)), key=rows.__getitem__)
+    others = [source for number, source in enumerate(sources) if number != largest]
+    if not others or not holds_each_once(sources[largest]) or _FEW * (sum(rows) - rows[largest]) > rows[largest]:
+        return _twice(_marks(_scan(sources)))
+    late = _marks(_scan(others))
+    known = _marks(_scan([sources[largest]]).filter(_MARK.is_in(late.unique().implode())))
+    return pl.concat([_twice(late), known]).unique()
+
+
+def _marks(facts: pl.LazyFrame) -> pl.Series:
+    return facts.select(_MARK.alias("mark")).collect(engine="streaming")["mark"]
+
+
+def _twice(marks: pl.Series) -> pl.Series:
+    ordered = marks.sort()
+    return ordered.filter(ordered == ordered.shift(1)).unique()
