@@ -306,6 +306,36 @@ def differences(
 
 
 @app.command()
+def counterfactual(
+    tenant: str,
+    period: Annotated[str, typer.Argument(help="2026-01, 2026-01-19 or 2026-01-19/2026-01-25.")],
+    json: Json = False,
+) -> None:
+    """Say what a period would have come to under the published contracts of three clouds.
+
+    Example: mc sla counterfactual acme 2026-01
+    """
+    from mc_pipelines.cli.context import open_context
+    from mc_pipelines.foundation.ids import TenantId
+    from mc_pipelines.sla.counterfactual import counterfactuals
+    from mc_pipelines.sla.report import assess_period
+
+    context = open_context()
+    with context.database.begin() as connection:
+        found = assess_period(connection, TenantId(tenant), period, now=context.clock.now())
+    answers = [
+        one.to_document() | {"service": each.assigned.contract.service}
+        for each in found
+        for one in counterfactuals(each.assigned.contract, each.evidence)
+    ]
+    if json:
+        print_json(answers)
+        return
+    names = ("service", "template", "state", "shown", "creditPercent", "credit", "reason")
+    print_table(names, [tuple(one[name] for name in names) for one in answers])
+
+
+@app.command()
 def report(
     tenant: Annotated[str, typer.Argument(help="The tenant; `mc tenant ls`.")],
     period: Annotated[str, typer.Argument(help="2026-01, 2026-01-19 or 2026-01-19/2026-01-25.")],

@@ -23,7 +23,7 @@ from mc_pipelines.sla.credit import CreditDecision, DayShare, Step, credit_due, 
 from mc_pipelines.sla.document import percent_text
 from mc_pipelines.sla.evidence import Evidence
 from mc_pipelines.sla.facts import Kind
-from mc_pipelines.sla.intervals import Interval
+from mc_pipelines.sla.intervals import Interval, union
 from mc_pipelines.sla.slices import contract_slices, counts_in, percentile_edge
 
 NO_CHARGE = "billing has sent no charge for the period"
@@ -104,12 +104,12 @@ def attain(contract: Contract, evidence: Evidence, period: Period) -> Attainment
 
 def attain_window(contract: Contract, evidence: Evidence, window: Interval) -> Attainment:
     """Measure any stretch of the period on its evidence, such as the last hour for a burn rate."""
-    maintenance = evidence.intervals(Kind.MAINTENANCE)
+    maintenance = union(evidence.intervals(Kind.MAINTENANCE))  # touching windows are one
     if not contract.counts_slices:
         deployed = evidence.intervals(Kind.DEPLOYMENT) if contract.measure is Measure.DEPLOYED_DOWNTIME else None
         return attain_intervals(contract, window, evidence.downtime, exclusions=maintenance, deployed=deployed)
     if contract.measure is Measure.EVENTS:
-        return attain_events(contract, counts_in(evidence.slices, window, maintenance, contract.granule_ms))
+        return attain_events(contract, counts_in(evidence.slices, window, maintenance))
     if contract.slice_ms is None:
         raise InputError("The measure needs a slice length", field="x-credit.slice")
     slices = contract_slices(contract, evidence.slices, window, maintenance)

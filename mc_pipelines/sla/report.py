@@ -14,7 +14,7 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.foundation.money import Money
-from mc_pipelines.sla.assessment import Assessment, assess, subject_of_period
+from mc_pipelines.sla.assessment import Assessment, assess
 from mc_pipelines.sla.attainment import round_down
 from mc_pipelines.sla.budget import burn_rate, burns, error_budget
 from mc_pipelines.sla.calendar import parse_period
@@ -105,16 +105,9 @@ def make_report(
         NotFoundError: the tenant has no contract then.
     """
     found: list[dict[str, Any]] = []
-    assessments: list[Assessment] = []
-    for assigned in list_assignments(connection, tenant=tenant):
-        contract = assigned.contract
-        given = parse_period(period, contract.zone)
-        if not assigned.overlaps(given.first, given.last):
-            continue
-        billing = assigned.billing_period(given.first)
-        assessment = assess(connection, assigned, billing, now=now, as_known_at=as_known_at)
-        assessments.append(assessment)
-        subject = subject_of_period(assigned, billing)
+    assessments = assess_period(connection, tenant, period, now=now, as_known_at=as_known_at)
+    for assessment in assessments:
+        subject = assessment.subject
         notes = [
             note.number
             for note in list_notes(connection, subject=subject)
@@ -122,10 +115,27 @@ def make_report(
         ]
         drafts = [draft.draft_id[:12] for draft in list_drafts(connection, subject=subject, state=OPEN)]
         found.append(_contract(assessment, as_known_at or now) | {"notes": notes, "drafts": drafts})
-    if not found:
-        raise NotFoundError("The tenant has no contract on these days", field="tenant", value=tenant)
     drawn = (attainment_calendar(assessments), budget_burn_down(assessments)) if pictures else ()
     return Report(tenant, period, as_known_at or now, tuple(found), drawn)
+
+
+def assess_period(
+    connection: Connection, tenant: TenantId, period: str, *, now: datetime, as_known_at: datetime | None = None
+) -> list[Assessment]:
+    """Judge the billing periods that hold the first day of ``period``, one for each contract of a tenant.
+
+    Raises:
+        NotFoundError: the tenant has no contract then.
+    """
+    found = []
+    for assigned in list_assignments(connection, tenant=tenant):
+        given = parse_period(period, assigned.contract.zone)
+        if assigned.overlaps(given.first, given.last):
+            billing = assigned.billing_period(given.first)
+            found.append(assess(connection, assigned, billing, now=now, as_known_at=as_known_at))
+    if not found:
+        raise NotFoundError("The tenant has no contract on these days", field="tenant", value=tenant)
+    return found
 
 
 def _text(value: Fraction | None) -> str | None:

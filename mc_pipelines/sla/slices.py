@@ -204,10 +204,10 @@ def documents_root(documents: Iterable[bytes]) -> str:
     return root_of([leaf_hash(document) for document in sorted(documents)]).hex()
 
 
-def rows_in(days: Iterable[SliceDay], window: Interval) -> list[tuple[int, SliceRow]]:
-    """Return the slices that start in a window, with their start in milliseconds."""
+def rows_in(days: Iterable[SliceDay], window: Interval) -> list[tuple[Interval, SliceRow]]:
+    """Return the slices that start in a window, in order, each with the time it counts."""
     found = [
-        (row.number * day.granule_ms, row)
+        (Interval(row.number * day.granule_ms, (row.number + 1) * day.granule_ms), row)
         for day in days
         for row in day.rows
         if window.start <= row.number * day.granule_ms < window.end
@@ -215,11 +215,11 @@ def rows_in(days: Iterable[SliceDay], window: Interval) -> list[tuple[int, Slice
     return sorted(found)
 
 
-def counts_in(days: Iterable[SliceDay], window: Interval, excluded: Sequence[Interval], granule_ms: int) -> Counts:
+def counts_in(days: Iterable[SliceDay], window: Interval, excluded: Sequence[Interval]) -> Counts:
     """Return the counts of a window; a granule that lies wholly in an excluded interval is excluded with all in it."""
     total = Counts(0, 0, 0)
-    for start, row in rows_in(days, window):
-        total += _masked(row, start, excluded, granule_ms)
+    for span, row in rows_in(days, window):
+        total += _masked(row, span, excluded)
     return total
 
 
@@ -229,15 +229,15 @@ def contract_slices(
     """Return the counts per slice of the contract, numbered from the start of the window."""
     length = contract.slice_ms or contract.granule_ms
     found: dict[int, Counts] = {}
-    for start, row in rows_in(days, window):
-        number = (start - window.start) // length
-        counts = _masked(row, start, excluded, contract.granule_ms)
+    for span, row in rows_in(days, window):
+        number = (span.start - window.start) // length
+        counts = _masked(row, span, excluded)
         found[number] = found[number] + counts if number in found else counts
     return found
 
 
-def _masked(row: SliceRow, start: int, excluded: Sequence[Interval], granule_ms: int) -> Counts:
-    if any(hole.start <= start and start + granule_ms <= hole.end for hole in excluded):
+def _masked(row: SliceRow, span: Interval, excluded: Sequence[Interval]) -> Counts:
+    if any(hole.start <= span.start and span.end <= hole.end for hole in excluded):
         return Counts(row.total, 0, row.total)
     return row.counts
 

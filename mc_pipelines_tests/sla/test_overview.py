@@ -16,6 +16,7 @@ from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.assessment import assess_all, periods_of
 from mc_pipelines.sla.budget import burns, error_budget
 from mc_pipelines.sla.contract_store import list_assignments
+from mc_pipelines.sla.counterfactual import counterfactuals
 from mc_pipelines.sla.metrics import sla_metrics
 from mc_pipelines.sla.overview import breach_rows, exposure, standing_rows
 from mc_pipelines.sla.pictures import attainment_calendar, budget_burn_down, credit_exposure
@@ -132,3 +133,17 @@ def test_metrics_are_exposed(world: World) -> None:
     assess_all(world.database, world.clock)
     text = render(world.database).decode()
     assert 'mc_sla_breach_usd{objective="availability",service="pipelines",tenant="acme"} 123.45' in text
+
+
+def test_the_same_month_under_published_contracts(world: World) -> None:
+    world.breach()
+    [one] = assess_all(world.database, world.clock)
+    found = {each.template: each for each in counterfactuals(one.assigned.contract, one.evidence)}
+    # 997 of 1,000: below 99.95, not below 99.
+    assert found["azure-functions-consumption"].credit == Money("USD", 12345)
+    # The mean of error rates over the slices of a week, almost all of them empty and so good.
+    assert found["aws-s3-standard"].state == "met"
+    assert found["gcp-functions-2020"].reason == "needs slices of 1m, and longer ones were counted"
+    assert found["azure-vm-zones"].reason == "nobody recorded when it was deployed"
+    assert found["aws-compute-region"].reason == "no breach"
+    assert found["aws-compute-region"].credit == Money("USD", 0)

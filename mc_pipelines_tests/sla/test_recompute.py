@@ -141,6 +141,22 @@ def test_both_give_the_same_state_tier_and_cents(contract: Contract) -> None:
             assert percent_text(decision.tier.below) == theirs["tier_below"].rstrip("0").rstrip(".")
 
 
+def test_touching_windows_of_maintenance_are_one_for_both() -> None:
+    sealed = template("azure-functions-consumption")
+    contract = sealed.contract
+    period = period_containing(date(2026, 9, 1), Cycle.MONTH, "UTC")
+    start = period.interval.start
+    windows = [fact("maintenance", n, contract, start + n * 120_000, start + (n + 1) * 120_000) for n in range(3)]
+    charge = fact("charge", 1, contract, start, period.interval.end, amount="100.00", currency="USD")
+    row = SliceRow(start // contract.granule_ms, 100, 100, 0)
+    later = SliceRow(row.number + 1, 100, 0, 0)
+    day = SliceDay(TenantId("acme"), contract.service, period.first, contract.granule_ms, 0, (row, later))
+    evidence = Evidence(TenantId("acme"), contract.service, period, sealed.digest, (day,), (*windows, charge))
+    ours, theirs = judge(contract, evidence), recomputed(sealed, evidence)
+    assert (ours.attainment.valid, ours.state) == (100, State.MET)
+    assert (theirs["valid"], theirs["state"], theirs["credit_minor"]) == ("100", "met", "0")
+
+
 def test_they_would_disagree_about_other_evidence() -> None:
     """The comparison can fail: one bad event more is seen by both."""
     sealed = template("azure-functions-consumption")

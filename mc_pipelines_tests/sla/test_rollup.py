@@ -177,3 +177,21 @@ def test_a_file_of_another_day_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another day"):
         count_slices(sources, BASE, DAY + timedelta(days=1))
     assert count_slices([], BASE, DAY).is_empty()
+
+
+def test_a_small_late_file_replaces_rows_of_a_large_one(tmp_path: Path) -> None:
+    rows = [fact(number, timedelta(minutes=number)) for number in range(60)]
+    store = stored(tmp_path, rows, 1)
+    late = [
+        fact(7, timedelta(minutes=7), 10, outcome="failed", fault_owner="provider"),
+        fact(7, timedelta(minutes=7), 20, outcome="lost", fault_owner="provider", tenant="beta"),
+        fact(99, timedelta(minutes=9), 10, outcome="failed", fault_owner="provider"),
+    ]
+    write_facts(store, facts_frame(late))
+    sources = [fact_source(store, path) for path in fact_paths(store, first_day=DAY, last_day=DAY)]
+    assert len(sources) == 2
+    counted = [
+        (one.tenant, one.events, sum(row.bad for row in slice_day_of(parse_json(one.content, what="slices")).rows))
+        for one in roll_day(sources, [BASE], DAY)
+    ]
+    assert counted == [("acme", 60, 1), ("beta", 1, 1)]
