@@ -267,15 +267,23 @@ def promote(
     from mc_pipelines.estimator.artefact import load_artefact
     from mc_pipelines.estimator.backtest import backtest as run_backtest
     from mc_pipelines.estimator.promotion import promotion_checks
+    from mc_pipelines.estimator.shadow import shadow
     from mc_pipelines.foundation.ids import parse_digest
 
     wanted = parse_digest(model_id, field="model_id")
     context = open_context()
     approver = known_person(context, approved_by)
     artefact = load_artefact(context.object_store.get(registry.path_of(wanted)), expected=wanted)
-    judged = run_backtest(read_history(context, data), setting=artefact.estimator.setting)
+    history = read_history(context, data)
+    judged = run_backtest(history, setting=artefact.estimator.setting)
+    with context.database.begin() as connection:
+        champion, _ = registry.load_champion(connection, context.object_store, at=context.clock.now())
+    beside = None if champion is None else run_backtest(history, setting=champion.estimator.setting)
     checks = promotion_checks(
-        judged, None, imbalance=float(artefact.metrics.get("imbalance", 1.0)), shadow_days=0.0, least_shadow_days=0.0
+        judged,
+        beside,
+        imbalance=float(artefact.metrics.get("imbalance", 1.0)),
+        shadow=None if champion is None else shadow(champion, artefact, history),
     )
     with context.database.begin() as connection:
         now = registry.current(connection)
