@@ -104,6 +104,45 @@ def _print_backtest(report: Any) -> None:
 
 
 @app.command()
+def screen(
+    data: Data,
+    training_days: Annotated[
+        list[int] | None, typer.Option("--training-days", help="Training window to try; as often as needed.", min=1)
+    ] = None,
+    own_runs: Annotated[
+        list[float] | None,
+        typer.Option("--own-runs", help="Pseudo-runs that hold own slopes; as often as needed.", min=0.001),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Try settings of the closed-form candidate at every origin, in seconds: from daily sufficient statistics.
+
+    Example: mc estimator screen --data runs.parquet --training-days 30 --training-days 90
+    """
+    from mc_pipelines.cli.estimator_sources import screened
+    from mc_pipelines.estimator.readers import history_from_trace
+
+    rows = screened(history_from_trace(data), training_days or [30, 60, 90], own_runs or [30.0])
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ("training days", "own runs", "WAPE", "largest drift of the top ten", "seconds"),
+        [
+            (
+                row["training_days"],
+                row["own_runs"],
+                f"{row['wape']:.3f}",
+                f"{row['drift']:.1%}",
+                f"{row['seconds']:.2f}",
+            )
+            for row in rows
+        ],
+        title="Closed form, before bias correction and guardrail, best first",
+    )
+
+
+@app.command()
 def report(
     data: Data,
     output: Annotated[Path, typer.Option("--output", help="HTML file to write.")],

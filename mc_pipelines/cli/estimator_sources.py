@@ -55,6 +55,36 @@ def read_history(context: Any, data: Path | None) -> Any:
     )
 
 
+def screened(history: Any, training_days: list[int], own_runs: list[float]) -> list[dict[str, Any]]:
+    """Return a backtest of the closed form for every setting, the one with the least WAPE first."""
+    import time
+    from itertools import product
+
+    import numpy as np
+
+    from mc_pipelines.estimator.backtest import WARM_UP_DAYS, WINDOW_DAYS
+    from mc_pipelines.estimator.drift import TOP
+    from mc_pipelines.estimator.sufficient import Rules, backtest_closed_form, runs_of
+    from mc_pipelines.foundation.errors import InputError
+
+    runs, days = runs_of(history)
+    origins = np.arange(max(WARM_UP_DAYS, days - WINDOW_DAYS), days)
+    if not len(origins):
+        raise InputError("Too few days to judge", field="data", value=days, mend=f"give more than {WARM_UP_DAYS} days")
+    count = len(history.workflow_names)
+    judged = runs.submitted_day >= origins[0]
+    top = np.argsort(-np.bincount(runs.workflow[judged], runs.target[judged], count))[:TOP]
+    rows = []
+    for window, held in product(training_days, own_runs):
+        began = time.perf_counter()
+        rules = Rules(training_days=window, own_runs=held)
+        found = backtest_closed_form(runs, days=days, workflows=count, origins=origins, rules=rules)
+        drift = float(np.nanmax(np.abs(found.drift[top])))
+        seconds = time.perf_counter() - began
+        rows.append({"training_days": window, "own_runs": held, "wape": found.wape, "drift": drift, "seconds": seconds})
+    return sorted(rows, key=lambda row: row["wape"])
+
+
 def known_person(context: Any, person_id: str) -> str:
     """Return the id of a registered person.
 

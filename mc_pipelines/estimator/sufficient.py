@@ -18,10 +18,12 @@ import numba
 import numpy as np
 
 from mc_pipelines.estimator.closed_form import shrunken_slopes
-from mc_pipelines.estimator.history import Floats, Integers
+from mc_pipelines.estimator.history import DAY, Floats, History, Integers
 from mc_pipelines.foundation.errors import InputError
 
 LARGEST_EXPONENT = 60.0
+_CONSTANT = 1e-9
+"""A column with less spread is constant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,33 @@ class Runs:
             raise InputError("A feature is not finite", field="features", mend="fill or leave out missing values")
         if len(self.target) and (self.submitted_day.min() < 0 or (self.finished_day < self.submitted_day).any()):
             raise InputError("A run finishes before it is submitted", field="finished_day", mend="check the clock")
+
+
+def runs_of(history: History) -> tuple[Runs, int]:
+    """Return a history's runs on what is asked for (sizes and allocation), and how many days they span.
+
+    A missing magnitude sits at the mean; runs that took no time are left out.
+    """
+    kept = np.flatnonzero((history.resource_seconds > 0.0) & history.succeeded)
+    offset = np.log(history.resources[kept])
+    with np.errstate(invalid="ignore"):
+        raw = np.column_stack([np.log1p(history.numbers[kept]), offset])
+    known = np.isfinite(raw)
+    counts = np.maximum(known.sum(axis=0), 1)
+    centre = np.where(known, raw, 0.0).sum(axis=0) / counts
+    away = np.where(known, raw - centre, 0.0)
+    spread = np.sqrt((away**2).sum(axis=0) / counts)
+    first = int(history.submitted[kept].min()) // DAY if len(kept) else 0
+    submitted, finished = (times[kept] // DAY - first for times in (history.submitted, history.finished))
+    runs = Runs(
+        np.ascontiguousarray(away / np.where(spread > _CONSTANT, spread, 1.0)),
+        history.resource_seconds[kept],
+        offset,
+        history.workflow[kept],
+        submitted,
+        np.maximum(finished, submitted),
+    )
+    return runs, int(max(submitted.max(initial=0), finished.max(initial=0))) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +112,33 @@ class Scored:
     wape: float
 
 
-def daily_statistics(runs: Runs, days: int, workflows: int) -> tuple[Floats, Floats]:
-    """Return the sums of each (day of finish, workflow), and their cumulation over days.
+def daily_statistics(runs: Runs, days: int, workflows: int) -> Floats:
+    """Return the sums of each (day of finish, workflow), cumulated over days.
 
     Returns:
-        Cumulated sums, (days + 1, workflows, 1 + c + 1 + c (c + 1) / 2 + c): runs, features, response, products
-        of features (upper triangle by rows), products of features and response; and the response itself.
+        (days + 1, workflows, 1 + c + 1 + c (c + 1) / 2 + c): runs, features, response (log target less offset),
+        products of features (upper triangle by rows), products of features and response.
     """
-    response = np.log(runs.target) - runs.offset
     columns = runs.features.shape[1]
     sums = np.zeros((days + 1, workflows, 2 + 2 * columns + columns * (columns + 1) // 2))
-    _accumulate(sums, runs.features, response, runs.workflow, runs.finished_day)
+    _accumulate(sums, runs.features, runs.target, runs.offset, runs.workflow, runs.finished_day)
     np.cumsum(sums, axis=0, out=sums)
-    return sums, response
+    return sums
 
 
 @numba.njit(cache=True, fastmath=False)
 def _accumulate(
-    sums: Floats, features: Floats, response: Floats, workflow: Integers, finished_day: Integers
+    sums: Floats, features: Floats, target: Floats, offset: Floats, workflow: Integers, finished_day: Integers
 ) -> None:  # pragma: no cover - compiled
     columns = features.shape[1]
     days = sums.shape[0] - 1
-    for run in range(len(response)):
+    for run in range(len(target)):
         day = finished_day[run]
         if day >= days:
             continue
         row = sums[day + 1, workflow[run]]
         row[0] += 1.0
-        y = response[run]
+        y = np.log(target[run]) - offset[run]
         row[1 + columns] += y
         place = 2 + columns
         crosses = place + columns * (columns + 1) // 2
@@ -174,56 +202,83 @@ def backtest_closed_form(
     rules = rules or Rules()
     if len(origins) == 0 or (np.diff(origins) != 1).any() or origins[0] < 0 or origins[-1] >= days:
         raise InputError("Origins must be consecutive days of the data", field="origins", value=len(origins))
-    cumulated, _ = daily_statistics(runs, days, workflows)
-    fits = fit_origins(cumulated, origins, runs.features.shape[1], rules)
-    shape = np.full(len(runs.target), np.nan)
-    _predict(shape, runs.features, runs.offset, runs.workflow, runs.submitted_day - origins[0], fits.slopes, fits.base)
-    level = _levels(runs, shape, origins, days, workflows, rules)
-    seen = np.flatnonzero(np.isfinite(shape))
-    predicted = np.full(len(shape), np.nan)
-    predicted[seen] = shape[seen] * level[runs.submitted_day[seen] - origins[0], runs.workflow[seen]]
-    paid = np.bincount(runs.workflow[seen], runs.target[seen], workflows)
-    said = np.bincount(runs.workflow[seen], predicted[seen], workflows)
+    fits = fit_origins(daily_statistics(runs, days, workflows), origins, runs.features.shape[1], rules)
+    predicted = np.full(len(runs.target), np.nan)
+    sums = np.zeros((3, days + 1, workflows))
+    _predict(
+        predicted,
+        sums,
+        runs.features,
+        runs.target,
+        runs.offset,
+        runs.workflow,
+        runs.submitted_day - origins[0],
+        runs.finished_day,
+        fits.slopes,
+        fits.base,
+    )
+    level = _levels(np.cumsum(sums, axis=1), origins, rules)
+    scores = np.zeros((3, workflows))
+    _score(predicted, scores, runs.target, runs.workflow, runs.submitted_day - origins[0], level)
+    paid, said, missed = scores
     with np.errstate(divide="ignore", invalid="ignore"):
         drift = np.where(paid > 0, said / paid - 1.0, np.nan)
-    wape = float(np.abs(predicted[seen] - runs.target[seen]).sum() / paid.sum()) if len(seen) else float("nan")
+    wape = float(missed.sum() / paid.sum()) if paid.sum() > 0.0 else float("nan")
     return Scored(fits, level, predicted, drift, wape)
 
 
 @numba.njit(cache=True, fastmath=False)
-def _predict(
+def _predict(  # noqa: PLR0917 - compiled code takes plain arrays
     shape: Floats,
+    sums: Floats,
     features: Floats,
+    target: Floats,
     offset: Floats,
     workflow: Integers,
     place: Integers,
+    finished_day: Integers,
     slopes: Floats,
     base: Floats,
 ) -> None:  # pragma: no cover - compiled
+    """Write the shape of each run, and its sums (paid, shape, runs) on the day it finished."""
+    days = sums.shape[1] - 1
     for run in range(len(offset)):
         origin = place[run]
         if origin < 0 or origin >= len(slopes):
             continue
-        own = slopes[origin, workflow[run]]
-        exponent = offset[run] + base[origin, workflow[run]]
+        own = workflow[run]
+        exponent = offset[run] + base[origin, own]
         for column in range(features.shape[1]):
-            exponent += features[run, column] * own[column]
-        shape[run] = np.exp(min(LARGEST_EXPONENT, max(-LARGEST_EXPONENT, exponent)))
+            exponent += features[run, column] * slopes[origin, own, column]
+        found = np.exp(min(LARGEST_EXPONENT, max(-LARGEST_EXPONENT, exponent)))
+        shape[run] = found
+        day = finished_day[run] + 1
+        if day <= days:
+            sums[0, day, own] += target[run]
+            sums[1, day, own] += found
+            sums[2, day, own] += 1.0
 
 
-def _levels(runs: Runs, shape: Floats, origins: Integers, days: int, workflows: int, rules: Rules) -> Floats:
+@numba.njit(cache=True, fastmath=False)
+def _score(
+    predicted: Floats, scores: Floats, target: Floats, workflow: Integers, place: Integers, level: Floats
+) -> None:  # pragma: no cover - compiled
+    """Level the shapes in place, and sum what was paid, said and missed by workflow."""
+    for run in range(len(predicted)):
+        origin = place[run]
+        if origin < 0 or origin >= len(level):
+            continue
+        own = workflow[run]
+        predicted[run] *= level[origin, own]
+        scores[0, own] += target[run]
+        scores[1, own] += predicted[run]
+        scores[2, own] += abs(predicted[run] - target[run])
+
+
+def _levels(cumulated: Floats, origins: Integers, rules: Rules) -> Floats:
     """Return the ratio of paid to shape over the runs that finished in the training window of each origin."""
-    known = np.flatnonzero(np.isfinite(shape) & (runs.finished_day < days))
-    key = (runs.finished_day[known] + 1) * workflows + runs.workflow[known]
-    size = (days + 1) * workflows
     first = np.maximum(0, origins - rules.training_days)
-
-    def window(weights: Floats) -> Floats:
-        daily = np.bincount(key, weights, size).reshape(days + 1, workflows)
-        table = np.cumsum(daily, axis=0)
-        return np.asarray(table[origins] - table[first])
-
-    paid, said, count = window(runs.target[known]), window(shape[known]), window(np.ones(len(known)))
+    paid, said, count = cumulated[:, origins] - cumulated[:, first]
     usual = np.divide(said, count, out=np.zeros_like(said), where=count > 0)
     pull = rules.level_runs * usual
     return np.divide(paid + pull, said + pull, out=np.ones_like(said), where=count > 0)

@@ -79,6 +79,13 @@ def test_predict_explain_and_report(trace, tmp_path):
     assert run("report", "--data", trace, "--output", tmp_path / "r.html").exit_code == 0
 
 
+def test_screen_tries_settings_from_daily_sums_best_first(trace):
+    arguments = ("screen", "--data", trace, "--training-days", 5, "--training-days", 30, "--json")
+    found = json.loads(run(*arguments).stdout)
+    assert {row["training_days"] for row in found} == {5, 30}
+    assert found[0]["wape"] <= found[1]["wape"] < 1.0
+
+
 def test_whatif_prices_everywhere_cheapest_first(trace, tmp_path):
     prices = tmp_path / "prices.csv"
     prices.write_text(

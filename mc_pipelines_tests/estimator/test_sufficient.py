@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.estimator_backtest import make_runs, refit
-from mc_pipelines.estimator.sufficient import Rules, backtest_closed_form
+from mc_pipelines.estimator.sufficient import Rules, backtest_closed_form, runs_of
 from mc_pipelines.foundation.errors import InputError
+from mc_pipelines_tests.estimator.synthetic import make_history
 
 DAYS, WORKFLOWS = 40, 12
 ORIGINS = np.arange(15, 40)
@@ -64,3 +65,14 @@ def test_what_is_wrong_is_refused_by_name(runs):
         replace(runs, finished_day=runs.submitted_day - 1)
     with pytest.raises(InputError, match="consecutive"):
         backtest_closed_form(runs, days=DAYS, workflows=WORKFLOWS, origins=np.array([3, 5]))
+
+
+def test_a_history_becomes_runs_on_what_was_asked_for():
+    history = make_history(days=20)
+    found, days = runs_of(history)
+    assert days in {20, 21}
+    assert found.features.shape == (len(history), 2)
+    scored = backtest_closed_form(found, days=days, workflows=4, origins=np.arange(7, days))
+    later = found.submitted_day >= 7
+    assert np.isfinite(scored.predicted[later]).all()
+    assert scored.wape < 0.35
