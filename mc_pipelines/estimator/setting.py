@@ -47,7 +47,7 @@ class Setting:
     v1_days: int = 30
     """Window of v1, the trailing mean."""
     ridge: float = 1e-4
-    feature_clip: float = 10.0
+    feature_clip: float = 8.0
     """Standardised features are cut here, so that exp() of an extrapolation stays sane."""
     pooled_runs: float = 5.0
     """Pseudo-runs of pooled dispersion in the sampling variance of a level."""
