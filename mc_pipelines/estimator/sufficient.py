@@ -281,4 +281,4 @@ def _levels(cumulated: Floats, origins: Integers, rules: Rules) -> Floats:
     paid, said, count = cumulated[:, origins] - cumulated[:, first]
     usual = np.divide(said, count, out=np.zeros_like(said), where=count > 0)
     pull = rules.level_runs * usual
-    return np.divide(paid + pull, said + pull, out=np.ones_like(said), where=count > 0)
+    return np.asarray(np.divide(paid + pull, said + pull, out=np.ones_like(said), where=count > 0), dtype=np.float64)
