@@ -126,7 +126,8 @@ def _sentence(node: str, counts: dict[str, Any], *, whole: bool) -> str:
     parts += [
         f"{total[kind]} {plural if total[kind] != 1 else kind}" for kind, plural in _PLURAL.items() if kind in total
     ]
-    return f"{'' if whole else 'At least '}{', '.join(parts)} stand on {node}."
+    verb = "stands" if sum(total.values()) == 1 else "stand"
+    return f"{'' if whole else 'At least '}{', '.join(parts)} {verb} on {node}."
 
 
 def _plan(opened: Opened, everything: Reached) -> list[dict[str, Any]]:

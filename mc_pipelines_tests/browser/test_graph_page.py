@@ -105,7 +105,7 @@ def test_the_page_draws_what_the_api_says(
     rows = re.findall(r'<tr data-id="[^"]+" class="claimed">', dom)
     assert len(rows) == 3
     assert "badge failed" in dom, "no receipt vouches for it"
-    assert "manifest stand" in dom or "manifests stand" in dom
+    assert f"1 manifest stands on {SHOP}." in dom
     assert token not in dom
     blocked = [line for line in done.stderr.splitlines() if "Content Security Policy" in line or "Uncaught" in line]
     assert blocked == []
