@@ -23,6 +23,8 @@ from mc_pipelines.provenance.walk import Reached
 
 Array = NDArray[Any]
 _STUB = 8
+_SKIP = 4
+"""In place of the array that holds an id: the node is not written."""
 
 
 def _joined(parts: list[bytes]) -> tuple[Array, Array]:
@@ -55,13 +57,16 @@ def longest_prefix(names: Names) -> int:
 
 
 @compiled
-def _locate(nodes: Array, own: int, part: Part, shared: Part, places: Array, kinds: Array) -> int:
+def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, places: Array, kinds: Array) -> int:
     """Find where each node's encoded id lies (which array, begin, end) and its kind; return room for all.
 
     One pass that only looks, so that the memory is waited for together and not node by node.
     """
     size, first = 0, np.uint8(0)
     for row in range(len(nodes)):
+        if not needed[row]:
+            places[row, 0], places[row, 1], places[row, 2] = _SKIP, 0, 0
+            continue
         node = np.int64(nodes[row])
         if node < own:
             generation = len(part.names.start) - 1
@@ -85,7 +90,9 @@ def _locate(nodes: Array, own: int, part: Part, shared: Part, places: Array, kin
                 places[row, 0], places[row, 1], places[row, 2] = 3, starts[node], starts[node + 1]
     longest = longest_prefix(part.names), longest_prefix(shared.names)
     for row in range(len(nodes)):
-        size += places[row, 2] - places[row, 1] + longest[places[row, 0] >> 1]
+        if places[row, 0] == _SKIP:
+            continue
+        size += places[row, 2] - places[row, 1] + longest[places[row, 0] >> 1] + 32
         if places[row, 0] == 0:
             first |= part.names.ids[places[row, 1]] | part.names.ids[places[row, 2] - 1]
     return size + (first >> 7)  # a use of what was read, or the compiler would not read it; at most one byte of room
@@ -106,6 +113,9 @@ def _write_nodes(
     at = 0
     for row in range(len(kinds)):
         which, begin, end = places[row, 0], places[row, 1], places[row, 2]
+        if which == _SKIP:
+            spans[row, 0], spans[row, 1] = at, at
+            continue
         at = put_bytes(out, at, text, text_start[4], text_start[5])
         spans[row, 0] = at
         if which == 0:
@@ -215,7 +225,10 @@ def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: 
     )
     count = len(nodes)
     places, kinds = np.empty((count, 3), dtype=np.int64), np.empty(count, dtype=np.uint8)
-    room = 2 * _locate(nodes, own, part, shared, places, kinds) + 64 * count
+    needed = np.zeros(count, dtype=np.uint8)
+    needed[first_node:] = 1
+    needed[lower], needed[upper] = 1, 1  # nodes of earlier pages are written for the edges that end at them
+    room = 2 * _locate(nodes, needed, own, part, shared, places, kinds)
     out, spans = _ROOM.of(room, count)
     used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, HEX, out, spans)
     longest = _edges_size(lower, upper, spans)
