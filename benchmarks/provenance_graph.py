@@ -37,12 +37,13 @@ from mc_pipelines.foundation.clock import SystemClock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.settings import Settings
 from mc_pipelines.provenance.access import EVERYTHING
+from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_stream
 from mc_pipelines.provenance.generation_file import open_generation
 from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.model import PUBLIC, Claims
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import CursorKey, GraphQuery
+from mc_pipelines.provenance.request import GraphQuery
 from mc_pipelines.provenance.store import GraphStore
 
 CLASSES = ("ordinary", "hub", "deep")

@@ -30,12 +30,13 @@ from mc_pipelines.foundation.clock import SystemClock
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.settings import Settings
 from mc_pipelines.provenance.access import EVERYTHING
+from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_stream
 from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.identity import NodeId
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import CursorKey, GraphQuery
+from mc_pipelines.provenance.request import GraphQuery
 from mc_pipelines.provenance.store import GraphStore
 
 LEAST_P, LARGEST_GAP = 0.01, 0.05

@@ -18,12 +18,13 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import EVERYTHING
+from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.identity import NodeId
 from mc_pipelines.provenance.model import Claims, Edge, EdgeType, Kind, Node
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import CursorKey, GraphQuery
+from mc_pipelines.provenance.request import GraphQuery
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines_tests.conftest import TestDatabase
 

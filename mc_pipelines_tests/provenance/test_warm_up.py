@@ -13,11 +13,12 @@ from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import EVERYTHING
 from mc_pipelines.provenance.compiling import COMPILES
+from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import DIRECTIONS, CursorKey, GraphQuery
+from mc_pipelines.provenance.request import DIRECTIONS, GraphQuery
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.warm_up import warm_up
 from mc_pipelines_tests.conftest import TestDatabase
