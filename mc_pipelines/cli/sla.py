@@ -307,7 +307,7 @@ def differences(
 
 @app.command()
 def counterfactual(
-    tenant: str,
+    tenant: Annotated[str, typer.Argument(help="The tenant; `mc tenant ls`.")],
     period: Annotated[str, typer.Argument(help="2026-01, 2026-01-19 or 2026-01-19/2026-01-25.")],
     json: Json = False,
 ) -> None:
