@@ -44,7 +44,7 @@ def as_utc(moment: datetime, *, field: str) -> datetime:
     """Return ``moment`` in UTC.
 
     Raises:
-        InputError: ``moment`` is naive.
+        InputError: ``moment`` is naive, or leaves the calendar in UTC.
     """
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise InputError(
@@ -53,7 +53,10 @@ def as_utc(moment: datetime, *, field: str) -> datetime:
             value=moment.isoformat(),
             mend="write it with an offset, such as 2026-01-19T10:00:00Z",
         )
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InputError("Outside the years 1 to 9999 in UTC", field=field, value=moment.isoformat()) from error
 
 
 def parse_utc(text: str, *, field: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -18,6 +19,8 @@ _THREE = "BHD IQD JOD KWD LYD OMR TND"
 _EXPONENTS: dict[str, int] = (
     dict.fromkeys(_TWO.split(), 2) | dict.fromkeys(_ZERO.split(), 0) | dict.fromkeys(_THREE.split(), 3)
 )
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,18})?", re.ASCII)
+_MOST_DIGITS = 100
 
 
 def minor_unit_exponent(currency: str) -> int:
@@ -82,16 +85,33 @@ def exact(value: Decimal | Fraction | int | str, *, field: str) -> Fraction:
     """Return the exact rational of an amount.
 
     Raises:
-        InputError: a float, NaN, infinity or text that is no decimal number.
+        InputError: a float, NaN, infinity, text that is no plain decimal number, or one of too many digits.
     """
     if isinstance(value, bool | float):
         raise InputError(
             "Money is never a float", field=field, value=value, mend="send it as a decimal string such as 12.40"
         )
     try:
-        return Fraction(Decimal(value)) if isinstance(value, str) else Fraction(value)
+        if isinstance(value, str):
+            value = _decimal_of(value)
+        if isinstance(value, Decimal) and value.is_finite() and value and _extent(value) > _MOST_DIGITS:
+            raise InputError(f"A number of more than {_MOST_DIGITS} digits", field=field, value=f"{value:.9e}")
+        return Fraction(value)
     except (InvalidOperation, ValueError, OverflowError, TypeError) as error:
         raise InputError("Not a decimal number", field=field, value=value) from error
+
+
+def _decimal_of(text: str) -> Decimal:
+    # Decimal itself also reads 1_000, surrounding spaces and the digits of other scripts.
+    if _NUMBER.fullmatch(text) is None:
+        msg = "not a plain decimal number"
+        raise ValueError(msg)
+    return Decimal(text)
+
+
+def _extent(value: Decimal) -> int:
+    # Digits of the number written out: 1e999999999 is short as text and a gigabyte as an integer.
+    return max(abs(value.adjusted()), abs(int(value.as_tuple().exponent)))
 
 
 def round_half_up(value: Fraction, exponent: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -314,10 +314,9 @@ def _bad_slice(fields: Fields) -> BadSlice | None:
 
 def _percent(value: Any, field: str, *, scale: int = 1) -> Fraction:
     try:
-        number = Fraction(Decimal(value) if isinstance(value, str | int) and not isinstance(value, bool) else value)
-    except (InvalidOperation, TypeError, ValueError, OverflowError) as error:
+        percent = exact(value, field=field) * scale
+    except InputError as error:
         raise InputError("Not a decimal number", field=field, value=value) from error
-    percent = number * scale
     if not 0 <= percent <= 100:  # noqa: PLR2004 - per cent
         raise InputError(
             "A percentage lies between 0 and 100",

@@ -182,12 +182,11 @@ def get_draft(connection: Connection, draft_id: str) -> Draft:
     Raises:
         NotFoundError: there is none, or several.
     """
-    table = records.draft
-    found = connection.execute(
-        select(table.c.draft_id).where(table.c.draft_id.startswith(draft_id, autoescape=True)).limit(2)
-    ).scalars()
-    ids = list(found)
-    if len(ids) != 1 or not draft_id:
+    table, ids = records.draft, list[str]()
+    if draft_id.isalnum():
+        query = select(table.c.draft_id).where(table.c.draft_id.startswith(draft_id, autoescape=True)).limit(2)
+        ids = list(connection.execute(query).scalars())
+    if len(ids) != 1:
         raise NotFoundError("No such draft", field="draft", value=draft_id, mend="`mc credits ls` lists them")
     return _drafts(connection, ids)[0]
 

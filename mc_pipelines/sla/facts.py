@@ -21,6 +21,7 @@ from mc_pipelines.sla.fields import Fields
 from mc_pipelines.sla.intervals import Interval, to_milliseconds
 
 _MAX_ID = 200
+_EVERYBODY = frozenset({"", "all", "*"})
 WITHDRAWN = "withdrawn"
 """The state of an incident that its source has taken back: it was not so, or not for this tenant."""
 
@@ -119,12 +120,18 @@ def facts_of(kind: Kind, value: Any) -> list[Fact]:
         return [fact_of(kind, value)]
     if isinstance(several, str):
         several = several.replace(";", " ").split()
-    if "tenant" in value or not isinstance(several, list) or not several or len(set(several)) != len(several):
+    if "tenant" in value or not _different_names(several):
         raise InputError(
             "Not a list of different tenants", field="incident.tenants", value=several, mend="or write tenant: all"
         )
     rest = {name: member for name, member in value.items() if name != "tenants"}
     return [fact_of(kind, rest | {"id": f"{value.get('id')}@{tenant}", "tenant": tenant}) for tenant in several]
+
+
+def _different_names(value: Any) -> bool:
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        return False
+    return len(set(value)) == len(value) and not _EVERYBODY & set(value)
 
 
 def fact_of(kind: Kind, value: Any) -> Fact:
@@ -135,21 +142,22 @@ def fact_of(kind: Kind, value: Any) -> Fact:
     """
     fields = Fields(value, kind.value)
     fields.get("kind")
-    tenant = fields.get("tenant")
+    tenant = _tenant(kind, value, fields.get("tenant"))
     fact_id = fields.text("id")
-    if len(fact_id) > _MAX_ID:
-        raise InputError(f"An id has at most {_MAX_ID} characters", field=f"{kind.value}.id", value=fact_id)
+    if len(fact_id) > _MAX_ID or not fact_id.isprintable():
+        raise InputError(
+            f"An id has at most {_MAX_ID} characters, all of them visible", field=f"{kind.value}.id", value=fact_id
+        )
     starts_at = _moment(fields.text("from"), f"{kind.value}.from")
     until = fields.get("until")
-    ends_at = None if until in {None, ""} else _moment(until, f"{kind.value}.until")
+    ends_at = None if until is None or until == "" else _moment(until, f"{kind.value}.until")
     service = ServiceId(parse_name(fields.text("service"), field=f"{kind.value}.service"))
     details = _DETAILS[kind](fields)
     fields.done()
-    everybody = tenant in {None, "", "all", "*"}
     fact = Fact(
         kind,
         fact_id,
-        None if everybody else TenantId(parse_name(tenant, field=f"{kind.value}.tenant")),
+        tenant,
         service,
         starts_at,
         ends_at,
@@ -160,6 +168,15 @@ def fact_of(kind: Kind, value: Any) -> Fact:
     if kind is Kind.CHARGE and fact.tenant is None:
         raise InputError("A charge belongs to one tenant", field="charge.tenant")
     return fact
+
+
+def _tenant(kind: Kind, value: Any, tenant: Any) -> TenantId | None:
+    # The stored form says null; a row without the member is rather a slip than an outage of everybody.
+    if "tenant" not in value:
+        raise InputError("A required field is missing", field=f"{kind.value}.tenant", mend="or write tenant: all")
+    if tenant is None or (isinstance(tenant, str) and tenant in _EVERYBODY):
+        return None
+    return TenantId(parse_name(tenant, field=f"{kind.value}.tenant"))
 
 
 def _moment(text: Any, field: str) -> datetime:
@@ -186,7 +203,10 @@ def _incident(fields: Fields) -> dict[str, Any]:
 
 
 def _window(fields: Fields) -> dict[str, Any]:
-    return {"reason": fields.get("reason", ""), "source": fields.text("source")}
+    reason = fields.get("reason", "")
+    if not isinstance(reason, str) or "\0" in reason:
+        raise InputError("Not text", field=fields.name("reason"), value=reason)
+    return {"reason": reason, "source": fields.text("source")}
 
 
 def _charge(fields: Fields) -> dict[str, Any]:
@@ -201,7 +221,7 @@ def _charge(fields: Fields) -> dict[str, Any]:
 
 def _probe(fields: Fields) -> dict[str, Any]:
     good = fields.take("good")
-    if good in {"true", "false"}:
+    if isinstance(good, str) and good in {"true", "false"}:
         good = good == "true"
     if not isinstance(good, bool):
         raise InputError("Not true or false", field="probe.good", value=good)

@@ -32,7 +32,7 @@ class Fields:
             InputError: it is missing.
         """
         if self._left.get(name) is None:
-            raise InputError("A required field is missing", field=self._name(name))
+            raise InputError("A required field is missing", field=self.name(name))
         return self._left.pop(name)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -47,8 +47,9 @@ class Fields:
             InputError: it is missing or no text.
         """
         value = self.take(name)
-        if not isinstance(value, str) or not value.strip():
-            raise InputError("Not text", field=self._name(name), value=value)
+        # The database cannot hold a NUL in text.
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise InputError("Not text", field=self.name(name), value=value)
         return value
 
     def integer(self, name: str, *, at_least: int) -> int:
@@ -59,7 +60,7 @@ class Fields:
         """
         value = self.take(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-            raise InputError(f"Not a whole number of at least {at_least}", field=self._name(name), value=value)
+            raise InputError(f"Not a whole number of at least {at_least}", field=self.name(name), value=value)
         return value
 
     def constant(self, name: str, expected: Any) -> None:
@@ -70,7 +71,7 @@ class Fields:
         """
         value = self._left.pop(name, None)
         if value != expected:
-            raise InputError("Not what stands here", field=self._name(name), value=value, mend=f"write {expected}")
+            raise InputError("Not what stands here", field=self.name(name), value=value, mend=f"write {expected}")
 
     def section(self, name: str, *, optional: bool = False) -> Fields:
         """Return a member that is an object.
@@ -79,7 +80,7 @@ class Fields:
             InputError: it is missing and not optional, or no object.
         """
         value = self.get(name) if optional else self.take(name)
-        return Fields(value, self._name(name))
+        return Fields(value, self.name(name))
 
     def sections(self, name: str) -> list[Fields]:
         """Return a required member that is a list of objects.
@@ -89,8 +90,8 @@ class Fields:
         """
         value = self.take(name)
         if not isinstance(value, list):
-            raise InputError("Not a list", field=self._name(name), value=value)
-        return [Fields(item, f"{self._name(name)}[{index}]") for index, item in enumerate(value)]
+            raise InputError("Not a list", field=self.name(name), value=value)
+        return [Fields(item, f"{self.name(name)}[{index}]") for index, item in enumerate(value)]
 
     def done(self) -> None:
         """Refuse members that nobody took.
@@ -99,7 +100,8 @@ class Fields:
             InputError: there are some.
         """
         for name in self._left:
-            raise InputError("Unknown field", field=self._name(name), mend="correct its spelling or remove it")
+            raise InputError("Unknown field", field=self.name(name), mend="correct its spelling or remove it")
 
-    def _name(self, name: str) -> str:
+    def name(self, name: str) -> str:
+        """Return the path of a member, for messages."""
         return f"{self._path}.{name}"

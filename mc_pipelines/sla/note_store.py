@@ -81,7 +81,9 @@ def get_note(connection: Connection, name: str) -> Issued:
     Raises:
         NotFoundError: there is none.
     """
-    row = connection.execute(select(_TABLE).where((_TABLE.c.number == name) | (_TABLE.c.draft_id == name))).first()
+    # The database takes no NUL, and no name of a note has one.
+    query = select(_TABLE).where((_TABLE.c.number == name) | (_TABLE.c.draft_id == name))
+    row = connection.execute(query).first() if name.isprintable() else None
     if row is None:
         raise NotFoundError("No such credit note", field="number", value=name, mend="`mc credits ls` lists them")
     return _issued(row)

@@ -21,9 +21,7 @@ from mc_pipelines.sla.evidence import Reversal, parse_evidence
 from mc_pipelines.sla.judgement import judge
 from mc_pipelines.sla.limits import DEFAULT_LIMITS, Limits
 from mc_pipelines.sla.note_store import Issued, get_note
-from mc_pipelines.sla.review import CHECKER, MAKER, audit_refusal
-
-_LONGEST_REASON = 500
+from mc_pipelines.sla.review import CHECKER, LONGEST_REASON, MAKER, audit_refusal, is_reason
 
 
 def draft_reversal(
@@ -82,9 +80,9 @@ def draft_reversal(
 def _check(issued: Issued, person: Person, reason: str) -> None:
     if not person.roles & {MAKER, CHECKER}:
         raise ForbiddenError("Asking for a reversal takes the role of a maker or a checker", field="role")
-    if not reason.strip() or len(reason) > _LONGEST_REASON:
+    if not is_reason(reason):
         raise InputError(
-            f"A reversal needs a reason of at most {_LONGEST_REASON} characters",
+            f"A reversal needs a reason of at most {LONGEST_REASON} characters",
             field="reason",
             mend="say why in a sentence",
         )

@@ -24,6 +24,7 @@ from mc_pipelines.sla.draft_store import OPEN, REJECTED, Draft, Signed, get_draf
 from mc_pipelines.sla.limits import DEFAULT_LIMITS, Limits
 
 MAKER, CHECKER = "finance-maker", "finance-checker"
+LONGEST_REASON = 500
 
 
 def approve(
@@ -184,17 +185,26 @@ def _signed_today(connection: Connection, person: Person, draft: Draft, now: dat
     return int(connection.execute(query).scalar_one())
 
 
+def is_reason(text: str) -> bool:
+    """Tell whether a text says why: it is not blank, not longer than a paragraph, and the database can hold it."""
+    return bool(text.strip()) and len(text) <= LONGEST_REASON and "\0" not in text
+
+
 def reject(database: Database, clock: Clock, draft_id: str, person: Person, reason: str) -> Draft:
     """End a draft with a reason; a maker or a checker may.
 
     Raises:
-        InputError: there is no reason.
+        InputError: there is no reason, or it is no sentence.
         ForbiddenError: the person is neither maker nor checker.
         ConflictError: the draft is not open any more.
     """
     now = clock.now()
-    if not reason.strip():
-        raise InputError("A rejection needs a reason", field="reason", mend="say why in a sentence")
+    if not is_reason(reason):
+        raise InputError(
+            f"A rejection needs a reason of at most {LONGEST_REASON} characters",
+            field="reason",
+            mend="say why in a sentence",
+        )
     try:
         with database.begin() as connection:
             draft = get_draft(connection, draft_id)

@@ -102,3 +102,40 @@ def test_a_file_with_one_bad_row_is_refused_whole(tmp_path: Path) -> None:
         "INC-7@acme",
         "INC-7@beta",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"tenant": []}, "incident.tenant"),
+        ({"tenant": "acme", "until": {}}, "incident.until"),
+        ({"tenant": "acme", "from": "0001-01-01T00:00:00+14:00"}, "incident.from"),
+        ({"tenant": "acme", "cause": "a\0b"}, "incident.cause"),
+        ({"tenant": "acme", "id": "INC\n7"}, "incident.id"),
+        ({"tenant": "acme", "id": "\u202e7-CNI"}, "incident.id"),
+        ({"tenants": [["acme"]]}, "incident.tenants"),
+        ({"tenants": ["acme", "all"]}, "incident.tenants"),
+        ({}, "incident.tenant"),
+    ],
+)
+def test_an_incident_that_would_hit_the_wrong_people_or_no_table_is_refused(
+    changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        facts_of(Kind.INCIDENT, INCIDENT | changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("amount", ["1e999999999", "1e-999999999", "1_000", " 5 ", "\uff11\uff12", "NaN", "-1", "0x10"])
+def test_an_amount_is_a_plain_decimal_number_that_can_be_written_out(amount: str) -> None:
+    charge = {name: INCIDENT[name] for name in ("id", "service", "from", "until", "source")}
+    with pytest.raises(InputError) as caught:
+        facts_of(Kind.CHARGE, charge | {"tenant": "acme", "currency": "USD", "amount": amount})
+    assert caught.value.field == "charge.amount"
+
+
+def test_a_probe_or_a_window_of_the_wrong_type_is_refused() -> None:
+    window = {name: INCIDENT[name] for name in ("id", "service", "from", "until", "source")} | {"tenant": "acme"}
+    for kind, changes in ((Kind.PROBE, {"good": []}), (Kind.MAINTENANCE, {"reason": ["moved"]})):
+        with pytest.raises(InputError):
+            facts_of(kind, window | changes)

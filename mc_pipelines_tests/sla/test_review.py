@@ -15,6 +15,7 @@ from mc_pipelines.foundation.errors import (
     ForbiddenError,
     InputError,
     MaestroError,
+    NotFoundError,
     UnavailableError,
     VerificationError,
 )
@@ -171,3 +172,13 @@ def test_with_the_flag_off_credits_are_read_only(world: World) -> None:
     assert draft_credits(world.database, world.clock) == []
     with world.database.begin() as connection:
         assert get_draft(connection, draft.draft_id).state == "open"
+
+
+@pytest.mark.database
+def test_text_that_the_database_cannot_hold_is_refused_and_audited(world: World) -> None:
+    world.breach()
+    draft = world.draft()
+    with pytest.raises(InputError):
+        reject(world.database, world.clock, draft.draft_id, world.maker, "a\0b")
+    with pytest.raises(NotFoundError):
+        reject(world.database, world.clock, "\0", world.maker, "the invoice is disputed")
