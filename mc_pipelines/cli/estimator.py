@@ -1,4 +1,4 @@
-"""`mc estimator`: predict, explain, backtest, report, promote and roll back."""
+"""`mc estimator`: predict, explain, backtest and report; estimator_registry adds who decides what serves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mc_pipelines.cli.estimator_sources import known_person, open_service, parse_features, read_history, say
+from mc_pipelines.cli import estimator_registry
+from mc_pipelines.cli.estimator_sources import open_service, parse_features
 from mc_pipelines.cli.output import Json, print_json, print_table
 
 app = typer.Typer(help="Predict, backtest, explain and promote.", no_args_is_help=True)
@@ -264,103 +265,10 @@ def whatif(
     )
 
 
-@app.command()
-def register(
-    by: Annotated[str, typer.Option("--by", help="Person who proposes the model (id of `mc people`).")],
-    data: Trace = None,
-    json: Json = False,
-) -> None:
-    """Learn a model from the execution facts (or a trace), sign it and put it into the registry.
-
-    Example: mc estimator register --by 01890a5d-ac96-774b-bcce-b302099a8057
-    """
-    from mc_pipelines.cli.context import open_context
-    from mc_pipelines.estimator import registry
-    from mc_pipelines.estimator.training import train
-
-    context = open_context()
-    proposer = known_person(context, by)
-    artefact = train(read_history(context, data))
-    now = context.clock.now()
-    with context.database.begin() as connection:
-        registry.register(connection, context.object_store, artefact, context.signer, proposed_by=proposer, at=now)
-        registry.write_v1(connection, artefact.estimator.v1_table(int(now.timestamp()) // 86_400, artefact.prices))
-    say({"model_id": artefact.model_id, "rows": artefact.estimator.model.rows if artefact.estimator.model else 0}, json)
-
-
-@app.command()
-def promote(
-    model_id: Annotated[str, typer.Argument(help="sha256:... of a registered model.")],
-    approved_by: Annotated[str, typer.Option("--approved-by", help="A second person (id of `mc people`).")],
-    data: Trace = None,
-    json: Json = False,
-) -> None:
-    """Make a registered model the champion: every blocking check, and a second person.
-
-    Example: mc estimator promote sha256:... --approved-by 01890a5d-ac96-774b-bcce-b302099a8057
-    """
-    from dataclasses import asdict
-
-    from mc_pipelines.cli.context import open_context
-    from mc_pipelines.estimator import registry
-    from mc_pipelines.estimator.artefact import load_artefact
-    from mc_pipelines.estimator.backtest import backtest as run_backtest
-    from mc_pipelines.estimator.promotion import promotion_checks
-    from mc_pipelines.estimator.shadow import shadow
-    from mc_pipelines.foundation.ids import parse_digest
-
-    wanted = parse_digest(model_id, field="model_id")
-    context = open_context()
-    approver = known_person(context, approved_by)
-    artefact = load_artefact(context.object_store.get(registry.path_of(wanted)), expected=wanted)
-    history = read_history(context, data)
-    judged = run_backtest(history, setting=artefact.estimator.setting)
-    with context.database.begin() as connection:
-        champion, _ = registry.load_champion(connection, context.object_store, at=context.clock.now())
-    beside = None if champion is None else run_backtest(history, setting=champion.estimator.setting)
-    checks = promotion_checks(
-        judged,
-        beside,
-        imbalance=float(artefact.metrics.get("imbalance", 1.0)),
-        shadow=None if champion is None else shadow(champion, artefact, history),
-    )
-    with context.database.begin() as connection:
-        now = registry.current(connection)
-        pointer = registry.promote(
-            connection,
-            wanted,
-            expected_version=now.version if now is not None else 0,
-            checks=checks,
-            approved_by=approver,
-            at=context.clock.now(),
-        )
-    say(asdict(pointer) | {"checks": [asdict(check) for check in checks]}, json)
-
-
-@app.command()
-def rollback(
-    asked_by: Annotated[str, typer.Option("--asked-by", help="Person who asks (id of `mc people`).")],
-    approved_by: Annotated[str, typer.Option("--approved-by", help="A second person.")],
-    json: Json = False,
-) -> None:
-    """Move the pointer back to the model that served before.
-
-    Example: mc estimator rollback --asked-by ID --approved-by ID
-    """
-    from dataclasses import asdict
-
-    from mc_pipelines.cli.context import open_context
-    from mc_pipelines.estimator import registry
-
-    context = open_context()
-    first, second = known_person(context, asked_by), known_person(context, approved_by)
-    with context.database.begin() as connection:
-        now = registry.current(connection)
-        pointer = registry.roll_back(
-            connection,
-            expected_version=now.version if now is not None else 0,
-            asked_by=first,
-            approved_by=second,
-            at=context.clock.now(),
-        )
-    say(asdict(pointer), json)
+for _command in (
+    estimator_registry.register,
+    estimator_registry.models,
+    estimator_registry.promote,
+    estimator_registry.rollback,
+):
+    app.command()(_command)

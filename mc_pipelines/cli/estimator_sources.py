@@ -85,19 +85,6 @@ def screened(history: Any, training_days: list[int], own_runs: list[float]) -> l
     return sorted(rows, key=lambda row: row["wape"])
 
 
-def known_person(context: Any, person_id: str) -> str:
-    """Return the id of a registered person.
-
-    Raises:
-        NotFoundError: nobody has that id.
-    """
-    from mc_pipelines.foundation.ids import PersonId, parse_uuid
-    from mc_pipelines.foundation.tenants import get_person
-
-    with context.database.begin() as connection:
-        return str(get_person(connection, PersonId(parse_uuid(person_id, field="person"))).person_id)
-
-
 def parse_features(given: list[str] | None) -> dict[str, Any]:
     """Return NAME=VALUE options as a mapping; numbers as floats.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_pipelines.cli.output import Json, print_json, print_table
-from mc_pipelines.cli.signing import Key, Who, open_signer, signing_person
+from mc_pipelines.cli.signing import Key, Who, open_signer, signed_statement, signing_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,39 +122,21 @@ def approve(
 
     Example: mc rollout approve 019bd7a0-0000-7000-8000-000000000000 --as 0197... --key file:~/sara.pem
     """
-    from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, Envelope, sign
     from mc_pipelines.cli.context import open_context
-    from mc_pipelines.foundation.errors import InputError
     from mc_pipelines.foundation.ids import parse_uuid
     from mc_pipelines.policy.controller import approve_rollout, get_rollout
     from mc_pipelines.policy.proposal import Proposal
 
-    if (key is None) == (envelope is None):
-        raise InputError("Give your key or an envelope", field="--key", mend="--key file:PATH, or --envelope FILE")
     context = open_context()
     rollout_id = parse_uuid(rollout, field="rollout")
     with context.database.begin() as connection:
         found, who = get_rollout(connection, rollout_id), signing_person(connection, person)
-    if key is not None:
-        signed = sign(Proposal.of(found).payload, IN_TOTO_PAYLOAD_TYPE, [open_signer(key)])
-    else:
-        signed = Envelope.from_json(_content(envelope))
+    signed = signed_statement(Proposal.of(found).payload, key, envelope)
     found, standing = approve_rollout(context.database, context.clock, rollout_id, who, signed)
     if json:
         print_json(_facts(found) | {"signatures": len(standing.signed), "missing": standing.missing})
     else:
         print(f"{len(standing.signed)} people have signed; {standing.missing or 'it may be enforced on its evidence'}")
-
-
-def _content(path: Path | None) -> bytes:
-    from mc_pipelines.foundation.errors import InputError
-
-    try:
-        return b"" if path is None else path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"The envelope cannot be read: {error.strerror}", field="--envelope", value=str(path)
-        ) from error
 
 
 def _refuse_findings(folder: Path) -> None:

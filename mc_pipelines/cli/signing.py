@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from mc_pipelines.attest.dsse import Envelope
     from mc_pipelines.attest.signer import Signer
     from mc_pipelines.foundation.tenants import Person
 
@@ -45,3 +46,24 @@ def open_signer(uri: str) -> Signer:
         )
     password = os.environ.get("MC_KEY_PASSWORD")
     return LocalSigner.from_pem(path.read_bytes(), password=None if password is None else password.encode())
+
+
+def signed_statement(payload: bytes, key: str | None, envelope: Path | None) -> Envelope:
+    """Return a statement signed with ``--key``, or the envelope that was made elsewhere.
+
+    Raises:
+        InputError: neither or both were given, or one cannot be read.
+    """
+    from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, Envelope, sign
+    from mc_pipelines.foundation.errors import InputError
+
+    if (key is None) == (envelope is None):
+        raise InputError("Give your key or an envelope", field="--key", mend="--key file:PATH, or --envelope FILE")
+    if key is not None:
+        return sign(payload, IN_TOTO_PAYLOAD_TYPE, [open_signer(key)])
+    try:
+        return Envelope.from_json(b"" if envelope is None else envelope.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"The envelope cannot be read: {error.strerror}", field="--envelope", value=str(envelope)
+        ) from error

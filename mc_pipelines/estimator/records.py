@@ -86,10 +86,11 @@ champion = Table(
     Column("act", Text, nullable=False),
     Column("proposed_by", Text, nullable=False),
     Column("approved_by", Text, nullable=False),
+    Column("approval", Text, nullable=False, comment="the move with the approver's signature, a DSSE envelope"),
     Column("checks", JSONB, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
     CheckConstraint("act in ('promote', 'rollback')", name="act_known"),
-    CheckConstraint("proposed_by <> approved_by", name="two_people"),
+    CheckConstraint("act = 'rollback' or proposed_by <> approved_by", name="two_people"),
 )
 """The pointer: the row with the highest version. INSERT-only; the primary key is the compare-and-swap."""
 

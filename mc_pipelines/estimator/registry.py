@@ -12,21 +12,32 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from mc_pipelines.attest.dsse import Envelope, add_signature
 from mc_pipelines.attest.log import append
 from mc_pipelines.attest.signer import Signer
-from mc_pipelines.attest.statement import Statement, Subject, predicate_type
+from mc_pipelines.attest.statement import Statement, Subject, predicate_type, statement_of
+from mc_pipelines.estimator import approvals
+from mc_pipelines.estimator.approvals import Move
 from mc_pipelines.estimator.artefact import Artefact, load_artefact
 from mc_pipelines.estimator.history import moment_of
 from mc_pipelines.estimator.promotion import Check, passed
 from mc_pipelines.estimator.records import champion, model, record_alert, v1_mean
 from mc_pipelines.estimator.v1 import V1Table
-from mc_pipelines.foundation.canonical import canonical_json
-from mc_pipelines.foundation.errors import ConflictError, ForbiddenError, InputError, MaestroError, NotFoundError
-from mc_pipelines.foundation.ids import Digest
+from mc_pipelines.foundation.errors import (
+    ConflictError,
+    ForbiddenError,
+    InputError,
+    MaestroError,
+    NotFoundError,
+    VerificationError,
+)
+from mc_pipelines.foundation.ids import Digest, PersonId
+from mc_pipelines.foundation.tenants import Person, get_person, is_same_person
 
 PREDICATE_TYPE = predicate_type("estimator-model")
 
@@ -59,8 +70,31 @@ def path_of(model_id: Digest) -> str:
     return f"estimator/models/{model_id.removeprefix('sha256:')}.json"
 
 
+def proposal_of(artefact: Artefact, proposed_by: str) -> bytes:
+    """Return what a person signs to propose a model: an in-toto statement about its document.
+
+    Raises:
+        InputError: there is no model in it.
+    """
+    fitted = artefact.estimator.model
+    if fitted is None:
+        raise InputError("An artefact without a model", field="model_id", value=artefact.model_id)
+    return Statement(
+        (Subject.of(path_of(artefact.model_id), artefact.model_id),),
+        PREDICATE_TYPE,
+        {"proposedBy": proposed_by, "rows": fitted.rows, "asOf": moment_of(fitted.as_of).isoformat()},
+    ).to_bytes()
+
+
 def register(
-    connection: Connection, store: Models, artefact: Artefact, signer: Signer, *, proposed_by: str, at: datetime
+    connection: Connection,
+    store: Models,
+    artefact: Artefact,
+    signer: Signer,
+    *,
+    proposer: Person,
+    proposal: Envelope,
+    at: datetime,
 ) -> Digest:
     """Store, sign and record a model; the same model again changes nothing.
 
@@ -68,21 +102,22 @@ def register(
         connection: the transaction.
         store: of the documents.
         artefact: the model.
-        signer: of its statement.
-        proposed_by: id of the person or service that proposes it.
+        signer: the product's own; its signature stands beside the proposer's.
+        proposer: the person who proposes it.
+        proposal: :func:`proposal_of` with that person's signature.
         at: now.
+
+    Raises:
+        InputError: there is no model in it.
+        MaestroError: the signature does not count, as of :func:`approvals.require_signature`.
     """
+    payload = proposal_of(artefact, str(proposer.person_id))
+    approvals.require_signature(connection, payload, proposer, proposal, now=at)
     fitted = artefact.estimator.model
-    if fitted is None:
-        raise InputError("An artefact without a model", field="model_id", value=artefact.model_id)
+    assert fitted is not None  # noqa: S101 - proposal_of has checked
     path = path_of(artefact.model_id)
     store.put(path, artefact.content, if_absent=True)
-    statement = Statement(
-        subjects=(Subject.of(path, artefact.model_id),),
-        predicate_type=PREDICATE_TYPE,
-        predicate={"proposedBy": proposed_by, "rows": fitted.rows, "asOf": moment_of(fitted.as_of).isoformat()},
-    )
-    envelope = statement.sign([signer])
+    envelope = add_signature(proposal, signer)
     inserted = connection.execute(
         insert(model)
         .values(
@@ -92,7 +127,7 @@ def register(
             path=path,
             envelope=envelope.to_json().decode(),
             metrics=dict(artefact.metrics),
-            proposed_by=proposed_by,
+            proposed_by=str(proposer.person_id),
             recorded_at=at,
         )
         .on_conflict_do_nothing()
@@ -114,61 +149,138 @@ def current(connection: Connection) -> Pointer | None:
     return Pointer(row.version, Digest(row.model_id), previous, row.act, row.at)
 
 
+def list_models(connection: Connection) -> list[dict[str, Any]]:
+    """Return registered models, newest first: id, moment, proposer, who let it serve, and whether it serves now."""
+    now = current(connection)
+    last = select(champion.c.model_id, func.max(champion.c.version).label("version")).group_by(champion.c.model_id)
+    newest = last.subquery()
+    rows = connection.execute(
+        select(model, champion.c.approved_by)
+        .outerjoin(newest, newest.c.model_id == model.c.model_id)
+        .outerjoin(champion, champion.c.version == newest.c.version)
+        .order_by(model.c.recorded_at.desc(), model.c.model_id)
+    )
+    return [
+        {
+            "model_id": row.model_id,
+            "parent_id": row.parent_id,
+            "as_of": row.as_of,
+            "proposed_by": row.proposed_by,
+            "approved_by": row.approved_by,
+            "serves": now is not None and now.model_id == row.model_id,
+        }
+        for row in rows
+    ]
+
+
+def promotion_of(connection: Connection, model_id: Digest) -> Move:
+    """Return the move that makes a registered model the champion, as a second person signs it.
+
+    Raises:
+        NotFoundError: the model is not registered.
+    """
+    _registered(connection, model_id)
+    now = current(connection)
+    return Move("promote", model_id, now.model_id if now else None, now.version + 1 if now else 1)
+
+
+def rollback_of(connection: Connection) -> Move:
+    """Return the move to the model that served before the present one, as a person signs it.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    now = current(connection)
+    if now is None or now.previous_model_id is None:
+        raise NotFoundError("No earlier model to go back to", field="model_id", mend="switch the flag estimator_v2 off")
+    return Move("rollback", now.previous_model_id, now.model_id, now.version + 1)
+
+
 def promote(
-    connection: Connection,
-    model_id: Digest,
-    *,
-    expected_version: int,
-    checks: Sequence[Check],
-    approved_by: str,
-    at: datetime,
+    connection: Connection, move: Move, *, checks: Sequence[Check], approver: Person, approval: Envelope, at: datetime
 ) -> Pointer:
     """Make a registered model the champion.
 
     Args:
         connection: the transaction.
-        model_id: the challenger.
-        expected_version: the pointer's version that the decision was made on; 0 for the first.
+        move: of :func:`promotion_of`, when the decision was made.
         checks: all of them must have passed.
-        approved_by: a second person, not the one who proposed the model.
+        approver: a second person, not the one who proposed the model.
+        approval: the move with that person's signature.
         at: now.
 
     Raises:
         NotFoundError: the model is not registered.
         ConflictError: a check failed, or somebody moved the pointer meanwhile.
-        ForbiddenError: the approver is the proposer.
+        ForbiddenError: the approver is the proposer by whatever name or key, or either signature counts no more.
+        VerificationError: the approver signed something else.
     """
-    proposed_by = _proposer(connection, model_id)
     if not checks or not passed(checks):
         failed = [check.name for check in checks if not check.passed] or ["no checks were run"]
         raise ConflictError("The challenger did not pass", field="checks", value=", ".join(failed))
-    return _move(connection, model_id, expected_version, "promote", proposed_by, approved_by, checks, at)
+    proposed_by = check_promotion(connection, move, approver, approval, at=at)
+    return _move(connection, move, proposed_by, approver, approval, checks, at)
 
 
-def roll_back(
-    connection: Connection, *, expected_version: int, asked_by: str, approved_by: str, at: datetime
-) -> Pointer:
-    """Move the pointer to the model that served before the present one.
+def check_promotion(connection: Connection, move: Move, approver: Person, approval: Envelope, *, at: datetime) -> str:
+    """Return the proposer's id if both signatures count now; before the long checks, and again after them.
 
     Raises:
-        NotFoundError: there is none.
-        ConflictError: somebody moved the pointer meanwhile.
-        ForbiddenError: one person alone asks and approves.
+        NotFoundError: the model is not registered.
+        ForbiddenError: the approver is the proposer by whatever name or key, or either signature counts no more.
+        VerificationError: the approver signed something else.
     """
-    now = current(connection)
-    if now is None or now.previous_model_id is None:
-        raise NotFoundError("No earlier model to go back to", field="model_id", mend="switch the flag estimator_v2 off")
-    return _move(connection, now.previous_model_id, expected_version, "rollback", asked_by, approved_by, (), at)
+    row = _registered(connection, move.model_id)
+    proposer = get_person(connection, PersonId(UUID(row.proposed_by)))
+    first = approvals.require_key_of(connection, Envelope.from_json(row.envelope), row.proposed_by, at=at)
+    if not proposer.roles & approvals.ROLES:
+        raise ForbiddenError("The proposer may not propose models any more", field="role", value=sorted(proposer.roles))
+    second = approvals.require_signature(connection, move.payload, approver, approval, now=at)
+    if first == second or is_same_person(proposer, approver):
+        raise ForbiddenError(
+            "A second person must approve, not the proposer by whatever name or key",
+            field="person",
+            value=str(approver.person_id),
+            mend="let another sign",
+        )
+    return str(row.proposed_by)
+
+
+def roll_back(connection: Connection, move: Move, *, person: Person, approval: Envelope, at: datetime) -> Pointer:
+    """Move the pointer to the model that served before; one signature, for two people let that model serve.
+
+    Args:
+        connection: the transaction.
+        move: of :func:`rollback_of`, when the decision was made.
+        person: who takes the present model back.
+        approval: the move with that person's signature.
+        at: now.
+
+    Raises:
+        NotFoundError: the model is not registered.
+        ConflictError: somebody moved the pointer meanwhile.
+        ForbiddenError: the person may not, or signed with another's key.
+        VerificationError: the person signed something else.
+    """
+    row = _registered(connection, move.model_id)
+    approvals.require_signature(connection, move.payload, person, approval, now=at)
+    return _move(connection, move, row.proposed_by, person, approval, (), at)
 
 
 def load_champion(connection: Connection, store: Models, *, at: datetime) -> tuple[Artefact | None, bool]:
     """Return the serving model, and whether there is one that could not be read.
 
-    Never fails: an unreadable or altered file is an alert, and v1 serves.
+    Never fails: an unreadable or altered file is an alert, and v1 serves; so is a champion that lacks a signature.
     """
     pointer = current(connection)
     if pointer is None:
         return None, False
+    try:
+        _require_signed(connection, pointer.version)
+    except MaestroError as error:
+        detail = {"model_id": pointer.model_id, "version": pointer.version, "error": str(error)}
+        record_alert(connection, kind="model-unsigned", workflow=None, at=at, detail=detail)
+        return None, True
     try:
         return load_artefact(store.get(path_of(pointer.model_id)), expected=pointer.model_id), False
     except (MaestroError, OSError) as error:
@@ -205,38 +317,64 @@ def read_v1(connection: Connection, *, day: int) -> V1Table | None:
     return V1Table(rows[0].day, means, overall, prices)
 
 
-def _proposer(connection: Connection, model_id: Digest) -> str:
-    found = connection.execute(select(model.c.proposed_by).where(model.c.model_id == model_id)).scalar()
+def _registered(connection: Connection, model_id: Digest) -> Row[Any]:
+    found = connection.execute(select(model).where(model.c.model_id == model_id)).one_or_none()
     if found is None:
         raise NotFoundError("No such model", field="model_id", value=model_id, mend="register it first")
-    return str(found)
+    return found
+
+
+def _require_signed(connection: Connection, version: int) -> None:
+    """Verify the people's signatures that let this version of the pointer serve, as they counted when made."""
+    row = connection.execute(select(champion).where(champion.c.version == version)).one()
+    replaces = Digest(row.previous_model_id) if row.previous_model_id else None
+    approval = Envelope.from_json(row.approval)
+    if approval.payload != Move(row.act, Digest(row.model_id), replaces, row.version).payload:
+        raise VerificationError("The approval is not of this move", field="approval", value=version)
+    approvals.require_key_of(connection, approval, row.approved_by, at=row.at)
+    if row.act == "rollback":
+        earlier = (
+            select(champion.c.version)
+            .where(champion.c.model_id == row.model_id, champion.c.act == "promote", champion.c.version < version)
+            .order_by(champion.c.version.desc())
+            .limit(1)
+        )
+        promoted = connection.execute(earlier).scalar()
+        if promoted is None:
+            raise VerificationError("This model never served", field="model_id", value=row.model_id)
+        _require_signed(connection, promoted)
+        return
+    proposed = _registered(connection, Digest(row.model_id))
+    proposal = Envelope.from_json(proposed.envelope)
+    if Digest(row.model_id) not in {one.sha256 for one in statement_of(proposal).subjects}:
+        raise VerificationError("The proposal is of another model", field="model_id", value=row.model_id)
+    first = approvals.require_key_of(connection, proposal, proposed.proposed_by, at=proposed.recorded_at)
+    if any(first == one.keyid for one in approval.signatures):
+        raise VerificationError("One key proposed and approved", field="approval", value=version)
 
 
 def _move(
     connection: Connection,
-    model_id: Digest,
-    expected_version: int,
-    act: str,
+    move: Move,
     proposed_by: str,
-    approved_by: str,
+    person: Person,
+    approval: Envelope,
     checks: Sequence[Check],
     at: datetime,
 ) -> Pointer:
-    if proposed_by == approved_by:
-        raise ForbiddenError("A second person must approve", field="approved_by", value=approved_by)
     now = current(connection)
-    version = now.version if now is not None else 0
     inserted = None
-    if version == expected_version:
+    if (now.version if now is not None else 0) == move.version - 1:
         inserted = connection.execute(
             insert(champion)
             .values(
-                version=expected_version + 1,
-                model_id=model_id,
-                previous_model_id=now.model_id if now is not None else None,
-                act=act,
+                version=move.version,
+                model_id=move.model_id,
+                previous_model_id=move.replaces,
+                act=move.act,
                 proposed_by=proposed_by,
-                approved_by=approved_by,
+                approved_by=str(person.person_id),
+                approval=approval.to_json().decode(),
                 checks=[asdict(check) for check in checks],
                 at=at,
             )
@@ -245,11 +383,7 @@ def _move(
         ).scalar()
     if inserted is None:
         raise ConflictError(
-            "The pointer has moved meanwhile",
-            field="expected_version",
-            value=expected_version,
-            mend="look again, then decide",
+            "The pointer has moved meanwhile", field="version", value=move.version, mend="look again, then decide"
         )
-    content = canonical_json({"model": model_id, "version": inserted, "act": act, "approvedBy": approved_by})
-    append(connection, act=f"estimator.{act}", subject=model_id, content=content, at=at)
-    return Pointer(inserted, model_id, now.model_id if now is not None else None, act, at)
+    append(connection, act=f"estimator.{move.act}", subject=move.model_id, content=approval.to_json(), at=at)
+    return Pointer(inserted, move.model_id, move.replaces, move.act, at)

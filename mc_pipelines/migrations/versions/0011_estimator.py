@@ -85,10 +85,13 @@ def _create_registry() -> None:
         sa.Column("act", sa.Text, nullable=False),
         sa.Column("proposed_by", sa.Text, nullable=False),
         sa.Column("approved_by", sa.Text, nullable=False),
+        sa.Column(
+            "approval", sa.Text, nullable=False, comment="the move with the approver's signature, a DSSE envelope"
+        ),
         sa.Column("checks", JSONB, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("act in ('promote', 'rollback')", name="act_known"),
-        sa.CheckConstraint("proposed_by <> approved_by", name="two_people"),
+        sa.CheckConstraint("act = 'rollback' or proposed_by <> approved_by", name="two_people"),
     )
     op.create_table(
         "estimator_v1_mean",
