@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mc_pipelines.executions.fact_schema import FACTS_SCHEMA
 
@@ -56,6 +58,40 @@ def replaced_rows(sources: Sequence[FactsSource], columns: Sequence[str]) -> pl.
     rows = facts.filter(_MARK.is_in(twice.implode())).select(wanted).with_row_index("_row").collect(engine="streaming")
     kept = newest_rows(rows.lazy()).select("_row").collect()
     return rows.join(kept, on="_row", how="anti", maintain_order="left").select(columns)
+
+
+def changed_rows(
+    sources: Sequence[FactsSource], late: Sequence[bool], columns: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what files that came late change: rows that hold no more, and rows that hold now.
+
+    Only attempts that stand in late files are looked at: of all others the same row holds as before. Equal to the
+    difference of :func:`newest_rows` over all files and over those that are not late.
+
+    Args:
+        sources: all files of a day, in the order of their paths.
+        late: for each of them, whether it came late.
+        columns: which columns of the rows to return.
+    """
+    wanted = [name for name in FACTS_SCHEMA.names() if name in {*columns, *KEY, "recorded_at"}]
+    of_late = [source for source, came_late in zip(sources, late, strict=True) if came_late]
+    marks = _marks(_scan(of_late)).unique().implode()
+    parts = [
+        _scan([source]).filter(_MARK.is_in(marks)).select(wanted).with_columns(pl.lit(came_late).alias("_late"))
+        for source, came_late in zip(sources, late, strict=True)
+    ]
+    rows = pl.concat(parts, how="vertical").with_row_index("_row").collect(engine="streaming")
+    after = newest_rows(rows.lazy()).collect()
+    before = newest_rows(rows.filter(~pl.col("_late")).lazy()).collect()
+    gone, come = before.join(after, on="_row", how="anti"), after.join(before, on="_row", how="anti")
+    return gone.select(columns), come.select(columns)
+
+
+def row_count(source: FactsSource) -> int:
+    """Return how many rows a file holds, from its footer alone."""
+    return int(
+        pq.read_metadata(pa.BufferReader(source.getbuffer()) if isinstance(source, io.BytesIO) else source).num_rows
+    )
 
 
 _MARK = pl.col("execution_id").hash() ^ pl.col("attempt").hash(1)

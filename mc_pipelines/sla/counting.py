@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mc_pipelines.executions.fact_versions import FactsSource
+from mc_pipelines.foundation.canonical import digest_of
 from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.sla.contract import Contract, Objective
 from mc_pipelines.sla.slices import AVAILABILITY, DAY_MS, day_start_ms
 
@@ -55,6 +57,11 @@ class Profile:
         """Return what a contract needs."""
         latency = contract.objective is Objective.LATENCY
         return cls(contract.granule_ms, (contract.threshold_ms or 0) if latency else AVAILABILITY)
+
+    @property
+    def digest(self) -> Digest:
+        """The name under which its rollups are recorded."""
+        return digest_of([[self.granule_ms, self.threshold_ms]])
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -113,6 +120,17 @@ def count_slices(
         table = replaced.select(profile.columns).to_arrow(compat_level=pl.CompatLevel.oldest())
         parts += [_count_batch(batch, profile, start_us, sign=-1) for batch in _coded(table).to_batches()]
     return _merge(parts, profile, day)
+
+
+def count_rows(rows: pl.DataFrame, profile: Profile, day: date) -> pl.DataFrame:
+    """Count a few rows in memory, each of which holds, as :func:`count_slices` counts files.
+
+    Raises:
+        InputError: a row lacks a required value or finished on another day.
+    """
+    table = rows.select(profile.columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+    batches = [batch for batch in _coded(table).to_batches() if len(batch)]
+    return _merge([_count_batch(batch, profile, day_start_ms(day) * _US) for batch in batches], profile, day)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ correction is a further revision, so "as known on D" is a filter on ``recorded_a
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -87,6 +88,7 @@ slice_day = Table(
     Column("events", BigInteger, nullable=False),
     Column("constructed", BigInteger, nullable=False, comment="events whose source is not a real execution"),
     Column("recorded_at", MOMENT, nullable=False),
+    Index("ix_sla_slice_day_day", "day", "granule_ms", "threshold_ms"),
 )
 
 rollup = Table(
@@ -96,6 +98,7 @@ rollup = Table(
     Column("profiles", Text, primary_key=True, comment="digest of the granules and thresholds rolled up"),
     Column("revision", Integer, primary_key=True),
     Column("files", Text, nullable=False, comment="digest of the sorted names of the fact files read"),
+    Column("paths", ARRAY(Text), nullable=False, comment="the sorted names themselves"),
     Column("root", Text, nullable=False, comment="Merkle root over the day's slice digests of all tenants"),
     Column("recorded_at", MOMENT, nullable=False),
 )

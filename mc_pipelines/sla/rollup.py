@@ -1,13 +1,14 @@
 """Rolls execution facts up into slices, one UTC day at a time.
 
 A day is rolled up again only when its files have changed, and of such a day only those rows are written
-whose counts changed; earlier revisions stay, which makes "as known on D" a query. The counting itself is in
+whose counts changed; earlier revisions stay, which makes "as known on D" a query. A few late rows are added to the
+counts that are stored (:mod:`mc_pipelines.sla.late_counts`). The counting itself is in
 :mod:`mc_pipelines.sla.counting`; here its table becomes the canonical documents that evidence commits to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,7 +16,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from mc_pipelines.executions.fact_versions import FactsSource, replaced_rows
+from mc_pipelines.executions.fact_versions import FactsSource, changed_rows, replaced_rows, row_count
 from mc_pipelines.executions.facts import FactsStore, fact_source, paths_by_day
 from mc_pipelines.foundation.canonical import canonical_json, digest_of
 from mc_pipelines.foundation.clock import Clock
@@ -25,8 +26,9 @@ from mc_pipelines.sla.calendar import GRID_MS
 from mc_pipelines.sla.contract import Contract
 from mc_pipelines.sla.contract_store import list_assignments
 from mc_pipelines.sla.counting import Profile, count_slices
+from mc_pipelines.sla.late_counts import late_shifts
 from mc_pipelines.sla.latency import slice_buckets
-from mc_pipelines.sla.slice_store import newest_rollups, write_rollup
+from mc_pipelines.sla.slice_store import RolledUp, newest_rollup, newest_rollups, write_late, write_rollup
 from mc_pipelines.sla.slices import SliceDocument
 
 BASE = Profile(GRID_MS)
@@ -35,6 +37,8 @@ _ROW = ("number", "total", "bad", "excluded")
 _DOCUMENT = b'{"constructed":%d,"day":%b,"granuleMs":%d,"service":%b,"slices":%b,"tenant":%b,"thresholdMs":%d}'
 _PAIR = ("tenant", "service")
 _KEYS = (*_PAIR, "number")
+_LATE_SHARE = 16
+"""Late rows are added to stored counts where they are at most one in so many; else the day is counted as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,25 +171,68 @@ def stale_days(database: Database, store: FactsStore) -> dict[date, tuple[list[s
     found: dict[date, tuple[list[str], list[Profile]]] = {}
     for day, paths in paths_by_day(store).items():
         files = digest_of(paths)
-        stale = [profile for profile in profiles if known.get((day, _name(profile))) != files]
+        stale = [profile for profile in profiles if known.get((day, profile.digest)) != files]
         if stale:
             found[day] = (paths, stale)
     return found
 
 
-def _name(profile: Profile) -> str:
-    return digest_of([[profile.granule_ms, profile.threshold_ms]])
-
-
 def _roll_changed(
     database: Database, store: FactsStore, clock: Clock, day: date, paths: list[str], profiles: Sequence[Profile]
 ) -> Rolled:
-    found = roll_day([fact_source(store, path) for path in paths], profiles, day)
-    files, changed = digest_of(paths), 0
+    sources = {path: fact_source(store, path) for path in paths}
+    late = _roll_late(database, clock, day, sources, profiles)
+    whole = [profile for profile in profiles if profile not in late]
+    if not whole:
+        return Rolled(day, *_sum(late.values()))
+    found = roll_day(list(sources.values()), whole, day)
+    counted = dict(late)
     with database.begin() as connection:
-        for profile in profiles:
-            mine = [
-                one for one in found if (one.granule_ms, one.threshold_ms) == (profile.granule_ms, profile.threshold_ms)
-            ]
-            changed += write_rollup(connection, day, mine, profiles=_name(profile), files=files, now=clock.now())
-    return Rolled(day, len(found), changed)
+        for profile in whole:
+            mine = [one for one in found if Profile(one.granule_ms, one.threshold_ms) == profile]
+            changed = write_rollup(connection, day, profile, mine, paths=paths, now=clock.now())
+            counted[profile] = (len(mine), changed)
+    return Rolled(day, *_sum(counted.values()))
+
+
+def _sum(counted: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    looked, changed = zip(*counted, strict=True)
+    return sum(looked), sum(changed)
+
+
+def _roll_late(
+    database: Database, clock: Clock, day: date, sources: Mapping[str, FactsSource], profiles: Sequence[Profile]
+) -> dict[Profile, tuple[int, int]]:
+    """Add late files to what is stored, where they are few against it; return tenant-days looked at and changed.
+
+    A profile that is not in the answer is to be counted as a whole: it never was, a file has gone, much has come,
+    or another rollup came in between.
+    """
+    with database.begin() as connection:
+        known = {profile: newest_rollup(connection, day, profile) for profile in profiles}
+    done: dict[Profile, tuple[int, int]] = {}
+    by_paths: dict[tuple[str, ...], dict[Profile, RolledUp]] = {}
+    for profile, rolled in known.items():
+        if rolled is not None and _few_are_late(sources, rolled.paths):
+            by_paths.setdefault(rolled.paths, {})[profile] = rolled
+    for counted, mine in by_paths.items():
+        columns = sorted({name for profile in mine for name in profile.columns})
+        before = set(counted)
+        gone, come = changed_rows(list(sources.values()), [path not in before for path in sources], columns)
+        for profile, rolled in mine.items():
+            shifts = late_shifts(gone, come, profile, day)
+            with database.begin() as connection:
+                changed = write_late(
+                    connection, day, profile, shifts, known=rolled, paths=list(sources), now=clock.now()
+                )
+            if changed is not None:
+                done[profile] = (len(shifts), changed)
+    return done
+
+
+def _few_are_late(sources: Mapping[str, FactsSource], counted: Iterable[str]) -> bool:
+    before = set(counted)
+    if not before <= set(sources):
+        return False
+    late = sum(row_count(source) for path, source in sources.items() if path not in before)
+    return _LATE_SHARE * late <= sum(row_count(sources[path]) for path in before)

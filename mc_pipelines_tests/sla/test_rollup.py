@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mc_pipelines.executions.fact_versions import newest_rows
+from mc_pipelines.executions.fact_versions import changed_rows, newest_rows
 from mc_pipelines.executions.facts import fact_paths, fact_source, facts_frame, write_facts
 from mc_pipelines.foundation.canonical import canonical_json, parse_json
-from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.foundation.errors import InputError, VerificationError
 from mc_pipelines.foundation.object_store import ObjectStore, open_object_store
 from mc_pipelines.sla import counting
 from mc_pipelines.sla.counting import Profile, count_slices
+from mc_pipelines.sla.late_counts import empty_day, late_shifts, shifted
 from mc_pipelines.sla.rollup import BASE, roll_day
-from mc_pipelines.sla.slices import EDGES_MS, slice_day_of
+from mc_pipelines.sla.slices import EDGES_MS, SliceDay, slice_day_of
 
 DAY = date(2026, 1, 19)
 START = datetime(2026, 1, 19, tzinfo=UTC)
@@ -195,3 +196,49 @@ def test_a_small_late_file_replaces_rows_of_a_large_one(tmp_path: Path) -> None:
         for one in roll_day(sources, [BASE], DAY)
     ]
     assert counted == [("acme", 60, 1), ("beta", 1, 1)]
+
+
+def shifted_days(store: ObjectStore, known: list[str], before: list[bytes]) -> list[bytes]:
+    """Add to the documents of a day what the files that are not known change."""
+    paths = fact_paths(store, first_day=DAY, last_day=DAY)
+    sources, late = [fact_source(store, path) for path in paths], [path not in known for path in paths]
+    days = [slice_day_of(parse_json(content, what="slices")) for content in before]
+    found: list[SliceDay] = []
+    for profile in PROFILES:
+        mine = {
+            (day.tenant, day.service): day
+            for day in days
+            if (day.granule_ms, day.threshold_ms) == (profile.granule_ms, profile.threshold_ms)
+        }
+        gone, come = changed_rows(sources, late, sorted(set(profile.columns)))
+        for pair, shift in late_shifts(gone, come, profile, DAY).items():
+            mine[pair] = shifted(mine.get(pair, empty_day(pair, DAY, profile)), shift)
+        found += [mine[pair] for pair in sorted(mine) if mine[pair].rows]
+    return [canonical_json(day.to_document()) for day in found]
+
+
+@given(rows=facts_of_a_day(), late=facts_of_a_day(), pieces=st.integers(1, 3), backdated=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_late_rows_added_to_stored_counts_are_a_count_of_the_whole_day(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[dict[str, Any]],
+    late: list[dict[str, Any]],
+    pieces: int,
+    backdated: bool,
+) -> None:
+    """Also where a late row was recorded before, or at the same moment as, one that is counted."""
+    store = stored(tmp_path_factory.mktemp("facts"), rows, pieces)
+    known, before = fact_paths(store, first_day=DAY, last_day=DAY), rolled(store)
+    for row in late if not backdated else []:
+        row["recorded_at"] += timedelta(seconds=15)
+    for row in late:
+        write_facts(store, facts_frame([row]))
+    assert shifted_days(store, known, before) == rolled(store)
+
+
+def test_counts_that_the_files_do_not_bear_out_are_refused(tmp_path: Path) -> None:
+    store = stored(tmp_path, [fact(1, timedelta(hours=1))], 1)
+    known = fact_paths(store, first_day=DAY, last_day=DAY)
+    write_facts(store, facts_frame([fact(1, timedelta(hours=1), 5, tenant="beta")]))
+    with pytest.raises(VerificationError, match="not those of the files"):
+        shifted_days(store, known, [])

@@ -138,6 +138,7 @@ def _create_sla_rollup() -> None:
         sa.Column("profiles", sa.Text, nullable=False, comment="digest of the granules and thresholds rolled up"),
         sa.Column("revision", sa.Integer, nullable=False),
         sa.Column("files", sa.Text, nullable=False, comment="digest of the sorted names of the fact files read"),
+        sa.Column("paths", sa.ARRAY(sa.Text), nullable=False, comment="the sorted names themselves"),
         sa.Column("root", sa.Text, nullable=False, comment="Merkle root over the day's slice digests of all tenants"),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("day", "profiles", "revision", name="pk_sla_rollup"),
@@ -162,6 +163,7 @@ def _create_sla_slice_day() -> None:
             "tenant", "service", "day", "granule_ms", "threshold_ms", "revision", name="pk_sla_slice_day"
         ),
     )
+    op.create_index("ix_sla_slice_day_day", "sla_slice_day", ["day", "granule_ms", "threshold_ms"], unique=False)
 
 
 def _create_sla_assignment() -> None:
