@@ -11,9 +11,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
 from mc_pipelines.foundation.canonical import canonical_json, parse_json, sha256_digest
 from mc_pipelines.foundation.clock import rfc3339
@@ -24,9 +33,21 @@ from mc_pipelines.foundation.money import minor_unit_exponent
 MAX_MANIFEST_BYTES = 256 << 10
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _NAME = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_MAX_ARGUMENT_BYTES = (128 << 10) - 1
+"""Linux takes no longer argument, and no longer NAME=value: MAX_ARG_STRLEN in execve(2)."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}){0,7}")
 _MEND = "docs/reference/manifest.md shows every field"
+
+
+def _without_zero_byte(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a zero byte is no part of a text")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_without_zero_byte)]
 
 
 class _Part(BaseModel):
@@ -36,7 +57,7 @@ class _Part(BaseModel):
 class Image(_Part):
     """A container image, by digest; a tag is not a name of content."""
 
-    name: str = Field(min_length=1, max_length=255)
+    name: _Text = Field(min_length=1, max_length=255)
     digest: str = Field(pattern=_DIGEST)
 
 
@@ -107,17 +128,19 @@ class Manifest(_Part):
     resources: Resources = Field(default_factory=Resources)
     needs: Needs = Field(default_factory=Needs)
     data_class: Literal["public", "internal", "confidential", "restricted"] | None = None
-    residency: tuple[str, ...] | None = Field(None, min_length=1, max_length=64)
+    residency: tuple[_Text, ...] | None = Field(None, min_length=1, max_length=64)
     deadline: AwareDatetime | None = None
     budget: Budget | None = None
     idempotent: bool = False
-    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
+    idempotency_key: _Text | None = Field(None, min_length=1, max_length=200)
 
     @field_validator("argv")
     @classmethod
     def _arguments(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
         if not argv[0] or any("\0" in argument for argument in argv):
             raise ValueError("a command first, and no argument with a zero byte")
+        if any(_too_long(argument) for argument in argv):
+            raise ValueError(f"no argument beyond {_MAX_ARGUMENT_BYTES:,} bytes: give it as an input file")
         return argv
 
     @field_validator("environment")
@@ -126,7 +149,31 @@ class Manifest(_Part):
         for name, value in environment.items():
             if not _VARIABLE.fullmatch(name) or "\0" in value:
                 raise ValueError(f"{name!r} is no variable")
+            if _too_long(f"{name}={value}"):
+                raise ValueError(f"no variable beyond {_MAX_ARGUMENT_BYTES:,} bytes: give it as an input file")
         return environment
+
+    @field_validator("inputs")
+    @classmethod
+    def _apart(cls, inputs: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
+        paths = {file.path for file in inputs}
+        if len(paths) < len(inputs):
+            raise ValueError("each path once")
+        for path in paths:
+            folder = path.rpartition("/")[0]
+            while folder:
+                if folder in paths:
+                    raise ValueError(f"{folder} cannot be a file and the folder of {path}")
+                folder = folder.rpartition("/")[0]
+        return inputs
+
+    @field_validator("deadline")
+    @classmethod
+    def _within_years(cls, deadline: datetime | None) -> datetime | None:
+        try:
+            return None if deadline is None else deadline.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("no such moment in UTC: years 1 to 9999") from error
 
     @field_serializer("deadline")
     def _utc(self, deadline: datetime | None) -> str | None:
@@ -161,6 +208,10 @@ def manifest_of(document: Any) -> Manifest:
     """
     if not isinstance(document, dict):
         raise InputError("A manifest is a JSON object", field="manifest", mend=_MEND)
+    deadline = document.get("deadline")
+    if isinstance(deadline, str) and not _MOMENT.match(deadline):  # pydantic takes a count of seconds in text, too
+        sentence = "A deadline is a datetime as RFC 3339 writes it, such as 2026-12-01T08:00:00+01:00"
+        raise InputError(sentence, field="deadline", value=deadline, mend=_MEND)
     try:
         # Through JSON mode, in which lists become tuples and text becomes times, and nothing else is coerced.
         return Manifest.model_validate_json(_plain_json(document))
@@ -198,6 +249,10 @@ def example_manifest(tenant: str) -> Manifest:
     )
 
 
+def _too_long(text: str) -> bool:
+    return len(text.encode(errors="surrogatepass")) > _MAX_ARGUMENT_BYTES
+
+
 def _sentence(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "Not a field of a manifest"
@@ -205,7 +260,8 @@ def _sentence(kind: str, message: str) -> str:
         return "The manifest lacks a field"
     if kind == "timezone_aware":
         return "A time without a zone is ambiguous: write an offset"
-    return message.removeprefix("Value error, ").capitalize()
+    sentence = message.removeprefix("Value error, ")
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _plain_json(document: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -150,6 +151,83 @@ def test_an_open_network_says_so_in_the_enforcement(driver: LocalDriver) -> None
     assert b"REACHED ('127.0.0.1'" in outcome.log
     assert not outcome.enforcement.egress.enforced
     assert "open network was asked for" in outcome.enforcement.egress.evidence
+
+
+@pytest.mark.parametrize("egress", [Egress.NONE, Egress.OPEN])
+def test_a_program_that_listens_on_a_unix_socket_is_not_reached(driver: LocalDriver, egress: Egress) -> None:
+    import socket
+
+    attempts_root().joinpath("listening").mkdir(exist_ok=True)
+    path = attempts_root() / "listening" / "socket"  # where every user may enter, as /run is
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            path.chmod(0o777)
+            server.listen()
+            connect = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r}); print('REACHED')"
+            outcome = run(driver, "/usr/bin/python3", "-c", connect, egress=egress)
+    finally:
+        path.unlink()
+        path.parent.rmdir()
+    assert outcome.end is End.FAILED
+    assert b"REACHED" not in outcome.log
+
+
+_CLONE = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+clone, clone3 = (220, 435) if os.uname().machine == "aarch64" else (56, 435)
+for arguments in ((clone, 0x10000000 | 17, 0, 0, 0, 0), (clone3, 0, 0)):
+    if libc.syscall(*arguments) == 0:
+        os._exit(0)
+    print(os.strerror(ctypes.get_errno()))
+"""
+
+
+def test_no_new_user_namespace_by_clone_either(driver: LocalDriver) -> None:
+    outcome = run(driver, "/usr/bin/python3", "-c", _CLONE)
+    assert outcome.log.decode().splitlines() == ["Operation not permitted", "Function not implemented"]
+
+
+def test_a_command_that_closes_its_output_is_still_bound_by_the_wall_clock(driver: LocalDriver) -> None:
+    outcome = shell(driver, "exec >&- 2>&-; sleep 300", limits=Limits(wall_seconds=0.5))
+    assert outcome.end is End.TIMED_OUT
+
+
+def test_what_a_command_leaves_behind_with_its_output_does_not_prolong_it(driver: LocalDriver) -> None:
+    outcome = shell(driver, "sleep 300 & echo done", limits=Limits(wall_seconds=10))
+    assert (outcome.end, outcome.log) == (End.SUCCEEDED, b"done\n")
+
+
+def test_tmp_is_bounded(driver: LocalDriver) -> None:
+    script = "for n in 1 2 3; do head -c 100M /dev/zero > /tmp/$n || exit 7; done"
+    assert shell(driver, script).exit_code != 0
+
+
+def command_lines() -> bytes:
+    found = b""
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += each.read_bytes()
+    return found
+
+
+def test_a_long_environment_arrives_and_is_on_no_command_line(driver: LocalDriver) -> None:
+    seen = b""
+
+    async def watched() -> Outcome:
+        nonlocal seen
+        environment = {f"SECRET{n}": f"hunter2{'x' * 100_000}" for n in range(3)}
+        work = Work(uuid4(), ("sh", "-c", "sleep 0.5; echo ${#SECRET2}"), environment=environment)
+        running = asyncio.create_task(driver.execute(work))
+        while not running.done():
+            seen += command_lines()
+            await asyncio.sleep(0.05)
+        return await running
+
+    assert asyncio.run(watched()).log == b"100007\n"
+    assert b"hunter2" not in seen
+    assert b"launcher" in seen
 
 
 def test_an_allow_list_is_refused_because_this_driver_enforces_none(driver: LocalDriver) -> None:

@@ -8,7 +8,7 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 
-from mc_pipelines.runner.sandbox.spec import READABLE, WORK, Spec
+from mc_pipelines.runner.sandbox.spec import READABLE, TMP_BYTES, WORK, Spec
 
 _PROGRAM = "/run/mc"
 _FILES = ("launcher.py", "linux.py", "spec.py")
@@ -28,16 +28,18 @@ def mechanisms() -> tuple[Mechanism, ...]:
     return (*with_bubblewrap, Mechanism.NAMESPACES, Mechanism.LANDLOCK)
 
 
-def command(mechanism: Mechanism, spec: Spec, program: Path) -> list[str]:
+def command(mechanism: Mechanism, spec: Spec, spec_fd: int, program: Path) -> list[str]:
     """Return the command line that starts a spec.
 
     Args:
         mechanism: what builds the root.
         spec: the sandbox; its ``mode`` fits the mechanism.
+        spec_fd: an open file with the spec. Never on the command line: every user of the machine reads that, and
+            an environment holds secrets; nor would a long one fit.
         program: a folder with copies of the launcher's files, readable by the sandbox's user.
     """
     if mechanism is not Mechanism.BUBBLEWRAP:
-        return [os.path.realpath(sys.executable), "-I", "-S", "-c", _run(str(program)), spec.to_json()]
+        return [os.path.realpath(sys.executable), "-I", "-S", "-c", _run(str(program)), str(spec_fd)]
     interpreter, mounts = _interpreter(spec.uid)
     network = ["--share-net"] if spec.open_network else []
     return [
@@ -46,10 +48,10 @@ def command(mechanism: Mechanism, spec: Spec, program: Path) -> list[str]:
         *("--die-with-parent", "--as-pid-1", "--new-session", "--clearenv", "--cap-drop", "ALL"),
         *_readable(),
         *mounts,
-        *("--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108 - inside the sandbox
+        *("--dev", "/dev", "--proc", "/proc", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108 - inside the sandbox
         *("--bind", spec.workspace, WORK, "--ro-bind", str(program), _PROGRAM),
         *("--remount-ro", "/", "--chdir", WORK),
-        *(interpreter, "-I", "-S", "-c", _run(_PROGRAM), spec.to_json()),
+        *(interpreter, "-I", "-S", "-c", _run(_PROGRAM), str(spec_fd)),
     ]
 
 
@@ -63,7 +65,7 @@ def copy_program(folder: Path) -> None:
 
 def _run(folder: str) -> str:
     setup = f"import sys; sys.path.insert(0, {folder!r}); sys.dont_write_bytecode = True"
-    return f"{setup}; import launcher; launcher.main(sys.argv[1])"
+    return f"{setup}; import launcher; launcher.main(int(sys.argv[1]))"
 
 
 def _readable() -> list[str]:

@@ -17,20 +17,20 @@ from contextlib import suppress
 
 try:
     from mc_pipelines.runner.sandbox import linux
-    from mc_pipelines.runner.sandbox.spec import DEVICES, PATH, READABLE, WORK, Probes, Spec
+    from mc_pipelines.runner.sandbox.spec import DEVICES, PATH, READABLE, TMP_BYTES, WORK, Probes, Spec
 except ImportError:  # inside bubblewrap only this folder is there
     import linux  # type: ignore[import-not-found, no-redef]
-    from spec import DEVICES, PATH, READABLE, WORK, Probes, Spec  # type: ignore[import-not-found, no-redef]
+    from spec import DEVICES, PATH, READABLE, TMP_BYTES, WORK, Probes, Spec  # type: ignore[import-not-found, no-redef]
 
-_TMP_BYTES = 256 << 20
 _PORT = 9
 _NOT_FOUND, _NOT_EXECUTABLE, _NO_SANDBOX = 127, 126, 125
 _ISOLATED = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 
 
-def main(text: str) -> None:
-    """Build the sandbox of a spec and become its command; never returns."""
-    spec = Spec.from_json(text)
+def main(spec_fd: int) -> None:
+    """Build the sandbox of the spec in a file and become its command; never returns."""
+    with os.fdopen(spec_fd, "rb") as file:
+        spec = Spec.from_json(file.read().decode())
     linux.die_with_parent(signal.SIGKILL)
     mechanisms: dict[str, str] = {}
     failures: list[str] = []
@@ -83,7 +83,7 @@ def _build_root(spec: Spec) -> None:
     for name in ("/tmp", "/proc", "/old"):  # noqa: S108 - inside the new root
         os.mkdir(root + name)  # noqa: PTH102
     flags = linux.MS_NOSUID | linux.MS_NODEV
-    linux.mount("tmpfs", root + "/tmp", "tmpfs", flags, f"mode=1777,size={_TMP_BYTES}")  # noqa: S108
+    linux.mount("tmpfs", root + "/tmp", "tmpfs", flags, f"mode=1777,size={TMP_BYTES}")  # noqa: S108
     with suppress(OSError):  # refused where the machine's own /proc is masked; the command then has none
         linux.mount("proc", root + "/proc", "proc", flags)
     linux.pivot_root(root, root + "/old")
@@ -191,8 +191,9 @@ def _confine(spec: Spec, workspace: str, mechanisms: dict[str, str], failures: l
     except OSError as error:
         failures.append(f"Landlock: {error}")
     try:
-        linux.forbid_system_calls(forbid_sockets=not spec.open_network)
-        mechanisms.setdefault("network", "seccomp: Unix sockets only")
+        # In the machine's own root a Unix socket would reach its other programs: a database, an agent of keys.
+        linux.forbid_system_calls(unix_sockets=own_root, other_sockets=spec.open_network)
+        mechanisms.setdefault("network", "seccomp: no sockets")
         mechanisms["seccomp"] = "filter"
     except OSError as error:
         failures.append(f"seccomp: {error}")
@@ -290,4 +291,4 @@ def _write(path: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(int(sys.argv[1]))

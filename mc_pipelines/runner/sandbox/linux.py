@@ -46,7 +46,10 @@ _NUMBERS = {
     "pivot_root": (155, 41),
     "capget": (125, 90),
     "capset": (126, 91),
+    "clone": (56, 220),
+    "clone3": (435, 435),
     "socket": (41, 198),
+    "socketpair": (53, 199),
     "unshare": (272, 97),
     "setns": (308, 268),
     "mount": (165, 40),
@@ -182,35 +185,76 @@ def _allow_beneath(ruleset: int, path: str, allowed: int) -> None:
         os.close(handle)
 
 
-def forbid_system_calls(*, forbid_sockets: bool) -> None:
-    """Install a seccomp filter: no new namespaces or mounts, no tracing, and only Unix sockets if asked.
+_NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag that clone(2) takes
+_AF_UNIX, _SOCK_DGRAM, _KIND_OF_SOCKET = 1, 2, 0xF
+_LOAD, _EQUAL, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x45, 0x54, 0x06
+_NUMBER, _FIRST, _SECOND = 0, 16, 24
+_EPERM, _EACCES, _ENOSYS, _ALLOW = 0x00050001, 0x0005000D, 0x00050026, 0x7FFF0000
+
+
+def forbid_system_calls(*, unix_sockets: bool, other_sockets: bool) -> None:
+    """Install a seccomp filter: no new namespaces or mounts, no tracing, and only the sockets that are named.
+
+    Args:
+        unix_sockets: they may be made. Only where the root is the command's own: neither Landlock nor a network
+            namespace keeps a command from a socket that another program of this machine listens on.
+        other_sockets: any other family may.
 
     Raises:
         OSError: the kernel takes no filter.
     """
     refused = ["unshare", "setns", "mount", "ptrace", "bpf", "keyctl", "io_uring_setup"]
     code: list[tuple[int, int, int, int]] = [
-        (0x20, 0, 0, 4),  # load the architecture
-        (0x15, 1, 0, _AUDIT_ARCHITECTURE),
-        (0x06, 0, 0, 0x80000000),  # another one: end the process
-        (0x20, 0, 0, 0),  # load the number
+        (_LOAD, 0, 0, 4),  # the architecture
+        (_EQUAL, 1, 0, _AUDIT_ARCHITECTURE),
+        (_RETURN, 0, 0, 0x80000000),  # another one: end the process
+        (_LOAD, 0, 0, _NUMBER),
     ]
     if not _ARM:
-        code += [(0x35, 0, 1, _X32_BIT), (0x06, 0, 0, 0x80000000)]
+        code += [(0x35, 0, 1, _X32_BIT), (_RETURN, 0, 0, 0x80000000)]
     for name in refused:
-        code += [(0x15, 0, 1, number(name)), (0x06, 0, 0, 0x00050001)]  # EPERM
-    if forbid_sockets:
-        code += [
-            (0x15, 0, 3, number("socket")),
-            (0x20, 0, 0, 16),  # load the first argument
-            (0x15, 1, 0, 1),  # AF_UNIX goes on
-            (0x06, 0, 0, 0x0005000D),  # EACCES
-        ]
-    code.append((0x06, 0, 0, 0x7FFF0000))
+        code += [(_EQUAL, 0, 1, number(name)), (_RETURN, 0, 0, _EPERM)]
+    # The flags of clone3 lie in memory that a filter cannot read: as if it did not exist, and callers use clone.
+    code += [(_EQUAL, 0, 1, number("clone3")), (_RETURN, 0, 0, _ENOSYS)]
+    code += [
+        (_EQUAL, 0, 4, number("clone")),
+        (_LOAD, 0, 0, _FIRST),
+        (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
+        (_RETURN, 0, 0, _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    code += _sockets(unix=unix_sockets, others=other_sockets)
+    code.append((_RETURN, 0, 0, _ALLOW))
     program = b"".join(struct.pack("HBBI", *each) for each in code)
     buffer = ctypes.create_string_buffer(program)
     description = struct.pack("HxxxxxxP", len(code), ctypes.addressof(buffer))
     _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, description, 0, 0), "seccomp")
+
+
+def _sockets(*, unix: bool, others: bool) -> list[tuple[int, int, int, int]]:
+    """Return the rules for sockets; each that loads an argument ends in an answer."""
+    code: list[tuple[int, int, int, int]] = []
+    if not unix:
+        # A pair of datagram sockets can be pointed at a name afterwards; a pair of streams cannot.
+        code += [
+            (_EQUAL, 0, 5, number("socketpair")),
+            (_LOAD, 0, 0, _SECOND),
+            (_AND, 0, 0, _KIND_OF_SOCKET),
+            (_EQUAL, 0, 1, _SOCK_DGRAM),
+            (_RETURN, 0, 0, _EACCES),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    if not (unix or others):
+        code += [(_EQUAL, 0, 1, number("socket")), (_RETURN, 0, 0, _EACCES)]
+    elif not (unix and others):
+        code += [
+            (_EQUAL, 0, 4, number("socket")),
+            (_LOAD, 0, 0, _FIRST),
+            (_EQUAL, *((1, 0) if unix else (0, 1)), _AF_UNIX),
+            (_RETURN, 0, 0, _EACCES),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    return code
 
 
 def _syscall(name: str, *arguments: int | bytes) -> int:

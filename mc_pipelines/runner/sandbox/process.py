@@ -155,15 +155,17 @@ class Attempt:
 
     def _spawn(self, spec: Spec) -> subprocess.Popen[bytes]:
         uid = self.uid if self._unprivileged else None
-        with self._lock:
+        with self._lock, os.fdopen(os.memfd_create("mc-spec"), "w+b") as file:
+            file.write(spec.to_json().encode())
+            file.seek(0)
             process = subprocess.Popen(  # noqa: S603 - the command is what we are for; never a shell
-                command(self.mechanism, spec, self.folder / "program"),
+                command(self.mechanism, spec, file.fileno(), self.folder / "program"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env={},
-                pass_fds=(spec.report_fd, spec.go_fd),
+                pass_fds=(spec.report_fd, spec.go_fd, file.fileno()),
                 start_new_session=True,
                 user=uid,
                 group=uid,
@@ -217,21 +219,30 @@ class Attempt:
         return os.read(self._report, _REPORT_BYTES) if ready else b""
 
     def _collect(self, process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bool]:
-        """Read output until the attempt ends or the deadline passes; keep one byte more than the limit."""
+        """Read output until the process ends or the deadline passes; keep one byte more than the limit.
+
+        The end of the output is not the end of the process, nor the other way round: either may outlive the other.
+        """
         stream = process.stdout
         assert stream is not None  # noqa: S101 - asked for above
         kept = bytearray()
         most = self.work.limits.log_bytes + 1
-        while (left := deadline - time.monotonic()) > 0:
-            ready, _, _ = select.select([stream], [], [], min(left, 1.0))
-            if not ready:
-                continue
-            chunk = os.read(stream.fileno(), _READ_BYTES)
-            if not chunk:
-                return bytes(kept), True
-            kept += chunk[: most - len(kept)]
-        _kill_group(process.pid)
-        return bytes(kept), False
+        ended = os.pidfd_open(process.pid)
+        watched = [stream.fileno(), ended]
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                ready, _, _ = select.select(watched, [], [], left)
+                if stream.fileno() in ready:
+                    chunk = os.read(stream.fileno(), _READ_BYTES)
+                    kept += chunk[: most - len(kept)]
+                    if not chunk:
+                        watched.remove(stream.fileno())
+                elif ready:
+                    return bytes(kept), True
+            return bytes(kept), False
+        finally:
+            os.close(ended)
+            _kill_group(process.pid)  # not waited for yet, so the number is still its group's
 
     def _outcome(
         self,

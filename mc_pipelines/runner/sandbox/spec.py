@@ -23,6 +23,8 @@ READABLE = (
     "/etc/ssl/certs",
 )
 """What a command may read of this machine; no home, no /var, no other program's files."""
+TMP_BYTES = 256 << 20
+"""Size of /tmp where it is the sandbox's own; it lies in memory."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
