@@ -44,6 +44,20 @@ class Assigned:
         """Tell whether the assignment shares a day with ``first`` to ``last``."""
         return (last is None or self.first_day <= last) and (self.last_day is None or first <= self.last_day)
 
+    def bills_with(self, other: Assigned) -> bool:
+        """Tell whether some instant is in a billing period of both, so that one outage would be paid twice.
+
+        A contract that is billed whole reaches beyond its days, to the edges of its first and last billing period.
+        """
+        start, end = self._billed
+        others_start, others_end = other._billed
+        return (others_end is None or start < others_end) and (end is None or others_start < end)
+
+    @property
+    def _billed(self) -> tuple[datetime, datetime | None]:
+        end = None if self.last_day is None else self.billing_period(self.last_day).end
+        return self.billing_period(self.first_day).start, end
+
     def billing_period(self, day: date) -> Period:
         """Return the billing period that holds a local day, cut to the days held where the contract says so."""
         contract = self.contract
@@ -118,22 +132,32 @@ def assign_contract(
 
     Raises:
         NotFoundError: there is no such contract.
-        ConflictError: the tenant already has a contract for this service and objective on one of the days.
+        InputError: a day is in the first or the last year that can be written.
+        ConflictError: the tenant already has a contract for this service and objective on one of the days, or in a
+            billing period that holds one of them.
     """
     sealed = get_contract(connection, digest)
     contract = sealed.contract
+    if first_day.year == date.min.year or (last_day or first_day).year == date.max.year:
+        raise InputError(
+            "A day at the edge of the calendar",
+            field="last_day",
+            value=str(last_day or first_day),
+            mend="leave the last day out: the contract holds until then",
+        )
     connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_sla_assignment'))"))
     wanted = Assigned(tenant, sealed, first_day, last_day)
     for other in list_assignments(connection, tenant=tenant):
         same = (other.contract.service, other.contract.objective) == (contract.service, contract.objective)
         if other == wanted:
             return wanted
-        if same and other.overlaps(first_day, last_day):
+        if same and (other.overlaps(first_day, last_day) or other.bills_with(wanted)):
             raise ConflictError(
                 "The tenant already has a contract for this service and objective on these days",
                 field="first_day",
                 value=first_day.isoformat(),
-                mend=f"begin after {other.last_day or 'it ends'}; contract {other.contract.name} holds",
+                mend=f"contract {other.contract.name} is billed until {_billed_until(other)}: begin after that, or let"
+                " both say partialPeriods: held",
             )
     values = {
         "tenant": tenant,
@@ -147,6 +171,11 @@ def assign_contract(
     content = canonical_json({key: None if value is None else str(value) for key, value in values.items()})
     append(connection, act="sla.contract-assigned", subject=f"{tenant}/{contract.service}", content=content, at=now)
     return wanted
+
+
+def _billed_until(assigned: Assigned) -> str:
+    last = assigned.last_day
+    return "it ends" if last is None else assigned.billing_period(last).last.isoformat()
 
 
 def get_contract(connection: Connection, digest: str) -> Signed:

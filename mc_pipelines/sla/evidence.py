@@ -14,13 +14,16 @@ from typing import Any
 from mc_pipelines.foundation.canonical import canonical_json, digest_of, parse_json
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId, parse_digest
-from mc_pipelines.foundation.money import Money, exact
+from mc_pipelines.foundation.money import Money, exact, minor_unit_exponent
 from mc_pipelines.sla.calendar import Period, parse_period
 from mc_pipelines.sla.facts import Fact, Kind, fact_of
 from mc_pipelines.sla.intervals import Interval
 from mc_pipelines.sla.slices import SliceDay, merkle_root, slice_day_of
 
 EVIDENCE_TYPE = "https://maestro-conductor.example/sla-evidence/v1"
+
+MOST_MINOR = 10**15 - 1
+"""In minor units: what a note can state as a JSON number without loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,8 @@ class Evidence:
         """Return the exact sum of the charges of the period, or None when billing sent none.
 
         Raises:
-            InputError: a charge is in another currency or reaches over the edge of the period.
+            InputError: a charge is in another currency or reaches over the edge of the period, or all together are more
+                than a note can state.
         """
         charges = self.of_kind(Kind.CHARGE)
         window = self.period.interval
@@ -103,7 +107,10 @@ class Evidence:
                     "A charge reaches over the edge of the billing period", field="charge", value=fact.fact_id
                 )
         amounts = (exact(str(fact.details["amount"]), field="charge.amount") for fact in charges)
-        return sum(amounts, Fraction(0)) if charges else None
+        total = sum(amounts, Fraction(0))
+        if total * 10 ** minor_unit_exponent(currency) > MOST_MINOR:
+            raise InputError("The charges are larger than a note can state", field="charge.amount", value=len(charges))
+        return total if charges else None
 
     @property
     def constructed(self) -> bool:

@@ -23,12 +23,11 @@ from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.contract import Contract, Objective, Signed
-from mc_pipelines.sla.evidence import Evidence
+from mc_pipelines.sla.evidence import MOST_MINOR, Evidence
 from mc_pipelines.sla.judgement import Judgement, figures
 
 NOTE_TYPE = predicate_type("sla-credit-note")
 _DOLLAR = "USD"
-_LARGEST = 10**15
 
 
 def note_document(contract: Contract, evidence: Evidence, judgement: Judgement) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def _breach(contract: Contract, judgement: Judgement) -> dict[str, Any]:
 
 
 def _credit(amount: Money) -> dict[str, Any]:
-    if abs(amount.minor) >= _LARGEST:
+    if abs(amount.minor) > MOST_MINOR:
         raise InputError("The amount is too large for a note", field="credit", value=str(amount))
     if amount.currency == _DOLLAR:
         return {"creditUSD": _number(amount.amount)}

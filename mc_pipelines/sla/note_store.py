@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, Select, Table, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla import records
-from mc_pipelines.sla.draft_store import Subject, subject_of
+from mc_pipelines.sla.draft_store import REMINDED, Subject, lock, subject_of
 from mc_pipelines.sla.evidence import Earlier
 
 ISSUER = "MC"
@@ -113,14 +113,27 @@ def earlier_notes(connection: Connection, subject: Subject) -> tuple[Earlier, ..
 
 
 def given_in_month(connection: Connection, subject: Subject, currency: str) -> int:
-    """Return what a tenant's notes of periods that end in the same month give, in minor units."""
-    first = subject.last.replace(day=1)
-    query = select(func.coalesce(func.sum(_TABLE.c.amount_minor), 0)).where(
-        _TABLE.c.tenant == subject.tenant,
-        _TABLE.c.currency == currency,
-        func.date_trunc("month", _TABLE.c.period_last) == first,
+    """Return what a tenant's notes and open drafts of periods that end in the same month give, in minor units.
+
+    Open drafts count, or many small ones made together would pass under the limit one by one. Drafts of one tenant are
+    made one after the other from here to the end of the transaction.
+    """
+    lock(connection, f"month of {subject.tenant}")
+    draft, ended = records.draft, records.draft_event
+    gone = select(ended.c.draft_id).where(ended.c.event != REMINDED)
+    waiting = draft.c.draft_id.not_in(gone) & (draft.c.amount_minor > 0)
+    return sum(
+        int(connection.execute(_in_month(table, subject, currency).where(condition)).scalar_one())
+        for table, condition in ((_TABLE, true()), (draft, waiting))
     )
-    return int(connection.execute(query).scalar_one())
+
+
+def _in_month(table: Table, subject: Subject, currency: str) -> Select[int]:
+    return select(func.coalesce(func.sum(table.c.amount_minor), 0)).where(
+        table.c.tenant == subject.tenant,
+        table.c.currency == currency,
+        func.date_trunc("month", table.c.period_last) == subject.last.replace(day=1),
+    )
 
 
 def _issued(row: Row[Any]) -> Issued:

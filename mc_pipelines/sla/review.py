@@ -119,6 +119,9 @@ def _check(
             raise ForbiddenError(
                 "The same person cannot sign twice, by whatever name or key", field="person", mend="let another sign"
             )
+    if position == 1:
+        # One maker's signatures are counted one after the other, whatever drafts they are on.
+        lock(connection, f"maker {person.person_id}")
     if position == 1 and not limits.maker_may_sign(draft.amount, _signed_today(connection, person, draft, now)):
         raise ForbiddenError(
             "This would take the maker over the sum of a day",

@@ -27,7 +27,7 @@ from mc_pipelines.sla.contract_store import Assigned, assign_contract, register_
 from mc_pipelines.sla.document import document_of, load_contract, parse_canonical, seal_contract
 from mc_pipelines.sla.library import template, template_names, template_text
 from mc_pipelines.sla.lint import Severity, diff, lint
-from mc_pipelines_tests.sla.conftest import CONTRACT, World
+from mc_pipelines_tests.sla.conftest import CONTRACT, FIRST_DAY, World
 
 BASE = template("gcp-functions-2020").contract
 EVERYTHING = replace(
@@ -165,3 +165,25 @@ def test_recorded_contracts_are_signed_and_never_overlap(world: World, monkeypat
         monkeypatch.setattr(contract_store, "service_keys", lambda _: {})
         with pytest.raises(VerificationError):
             verified_contract(connection, world.sealed.digest)
+
+
+@pytest.mark.database
+def test_two_contracts_are_never_billed_for_one_outage(world: World) -> None:
+    """A contract that ends in the middle of a period is billed for the whole of it, unless it says ``held``."""
+    tenant, now = TenantId("beta"), world.clock.now()
+    with world.database.begin() as connection:
+        held = seal_contract(replace(world.sealed.contract, version=2, partial=PartialPeriod.HELD))
+        later = seal_contract(replace(world.sealed.contract, version=3, partial=PartialPeriod.HELD))
+        for sealed in (held, later):
+            register_contract(connection, sealed, world.service_signer, now=now)
+        middle, after = date(2026, 1, 21), date(2026, 1, 22)
+        assign_contract(connection, tenant, world.sealed.digest, first_day=FIRST_DAY, last_day=middle, now=now)
+        with pytest.raises(ConflictError) as refused:
+            assign_contract(connection, tenant, held.digest, first_day=after, now=now)
+        assert "2026-01-25" in str(refused.value.mend)
+        assert assign_contract(
+            connection, tenant, held.digest, first_day=date(2026, 1, 26), last_day=middle.replace(day=28), now=now
+        )
+        assert assign_contract(connection, tenant, later.digest, first_day=date(2026, 1, 29), now=now)
+        with pytest.raises(InputError):
+            assign_contract(connection, TenantId("gamma"), held.digest, first_day=after, last_day=date.max, now=now)

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from mc_pipelines.foundation.errors import ConflictError, InputError, MaestroError, NotFoundError, UnavailableError
 from mc_pipelines.foundation.flags import SLA_CREDITS, set_flag
 from mc_pipelines.foundation.ids import ServiceId, TenantId
+from mc_pipelines.sla.draft import draft_credits
 from mc_pipelines.sla.draft_store import get_draft
 from mc_pipelines.sla.request import Answer, create_credit
 from mc_pipelines_tests.sla.conftest import World
@@ -104,3 +105,13 @@ def counts(world: World) -> dict[str, int]:
     }
     with world.database.begin() as connection:
         return {name: int(connection.execute(text(query)).scalar_one()) for name, query in queries.items()}
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("amount", ["1" + "0" * 25, "10000000000000"])
+def test_charges_beyond_what_a_note_can_state_hold_the_period_and_stop_nobody_else(world: World, amount: str) -> None:
+    world.breach()
+    world.charge(amount, identity="a slip")
+    (outcome,) = draft_credits(world.database, world.clock)
+    assert outcome.status == "hold"
+    assert "larger than a note can state" in str(outcome.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
@@ -20,14 +20,15 @@ from mc_pipelines.foundation.errors import (
     VerificationError,
 )
 from mc_pipelines.foundation.flags import SLA_CREDITS, set_flag
-from mc_pipelines.foundation.ids import PersonId
+from mc_pipelines.foundation.ids import PersonId, TenantId
 from mc_pipelines.foundation.tenants import Person, is_same_person, put_person
+from mc_pipelines.sla.contract_store import assign_contract
 from mc_pipelines.sla.draft import age_drafts, draft_credits
 from mc_pipelines.sla.draft_store import get_draft
 from mc_pipelines.sla.issue import issue_completed
 from mc_pipelines.sla.limits import Limits
 from mc_pipelines.sla.review import approve, reject
-from mc_pipelines_tests.sla.conftest import World
+from mc_pipelines_tests.sla.conftest import World, execution
 
 pytestmark = pytest.mark.database
 
@@ -182,3 +183,23 @@ def test_text_that_the_database_cannot_hold_is_refused_and_audited(world: World)
         reject(world.database, world.clock, draft.draft_id, world.maker, "a\0b")
     with pytest.raises(NotFoundError):
         reject(world.database, world.clock, "\0", world.maker, "the invoice is disputed")
+
+
+@pytest.mark.database
+def test_drafts_that_wait_count_for_the_limit_of_a_tenants_month(world: World) -> None:
+    world.breach()
+    with world.database.begin() as connection:
+        first, last, now = date(2026, 1, 12), date(2026, 1, 18), world.clock.now()
+        assign_contract(connection, TenantId("acme"), world.sealed.digest, first_day=first, last_day=last, now=now)
+    world.facts(
+        [
+            execution(n, day=-7, outcome="failed" if n < 3 else "succeeded", execution_id=str(UUID(int=5000 + n)))
+            for n in range(1000)
+        ]
+    )
+    world.roll()
+    world.charge(identity="invoice-6", **{"from": "2026-01-12T07:00:00Z", "until": "2026-01-19T07:00:00Z"})
+    outcomes = draft_credits(world.database, world.clock, limits=Limits(tenant_month_above={"USD": 20_000}))
+    drafts = [outcome.draft for outcome in outcomes if outcome.draft is not None]
+    assert [draft.amount.minor for draft in drafts] == [12345, 12345]
+    assert sorted(draft.signatures_needed for draft in drafts) == [2, 3]
