@@ -2,33 +2,28 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from mc_pipelines.cli import context as cli_context
 from mc_pipelines.cli.keys import app
+from mc_pipelines.composition import Context
 from mc_pipelines.foundation.clock import FrozenClock
-from mc_pipelines.foundation.object_store import open_object_store
-from mc_pipelines.keys.providers.local import LocalKeyring
+from mc_pipelines.foundation.settings import Settings
 from mc_pipelines.keys.signers import active_signer
-from mc_pipelines.keys.store import EncryptedObjectStore
 from mc_pipelines_tests.conftest import TestDatabase
 
 pytestmark = pytest.mark.database
 
 
 @pytest.fixture
-def home(
-    database: TestDatabase, clock: FrozenClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> SimpleNamespace:
-    keyring = LocalKeyring(tmp_path / "keyring.json", clock=clock)
-    plain = open_object_store(f"file://{tmp_path}/objects")
-    active_signer(database.app, keyring, clock)
-    store = EncryptedObjectStore(plain, keyring, database.app, clock=clock)
-    store.put("receipts/acme/r", b"x", tenant="acme", kind="receipt", object_id="r", content_type="text/plain")
-    context = SimpleNamespace(database=database.app, keyring=keyring, clock=clock, object_store=plain)
+def home(database: TestDatabase, clock: FrozenClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    context = Context(Settings(home=tmp_path, object_store_url=(tmp_path / "objects").as_uri()), database.app, clock)
+    active_signer(database.app, context.keyring, clock)
+    context.encrypted_store.put(
+        "receipts/acme/r", b"x", tenant="acme", kind="receipt", object_id="r", content_type="text/plain"
+    )
     monkeypatch.setattr(cli_context, "open_context", lambda: context)
     return context
 
@@ -39,7 +34,7 @@ def run(*arguments: str, code: int = 0) -> str:
     return result.stdout
 
 
-def test_rotation_from_dry_run_to_evidence(home: SimpleNamespace) -> None:
+def test_rotation_from_dry_run_to_evidence(home: Context) -> None:
     plan = json.loads(run("rotate", "--key", "signer", "--dry-run", "--json"))
     assert plan["changed"] is False
     assert len(home.keyring.inventory()) == 2
@@ -58,7 +53,7 @@ def test_rotation_from_dry_run_to_evidence(home: SimpleNamespace) -> None:
         assert run(*command)
 
 
-def test_the_scan_fails_on_an_unsealed_object(home: SimpleNamespace) -> None:
+def test_the_scan_fails_on_an_unsealed_object(home: Context) -> None:
     assert json.loads(run("scan", "--json"))["ok"] is True
     home.object_store.put("receipts/acme/plain", b"{}")
     report = json.loads(run("scan", "--json", code=1))
