@@ -8,7 +8,7 @@ taken, and :func:`ingest_stream` makes those of the next batch while the server 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -298,7 +298,7 @@ def _node_rows(rows: Sequence[_Rows], first_seq: int) -> Iterator[bytes]:
             if known is None or rank > known[0]:
                 chosen[key] = (rank, place, node)
     for key, (rank, place, node) in chosen.items():
-        attributes = None if node.attributes is None else b"\1" + orjson.dumps(node.attributes)
+        attributes = None if node.attributes is None else b"\1" + _storable_json(node.attributes)
         yield b"\0\x08\0\0\0\x08%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b\0\0\0\x08%b" % (
             (first_seq + place).to_bytes(8, "big"),
             key,
@@ -315,6 +315,22 @@ def _storable(label: str) -> bytes:
     """Return a label as PostgreSQL can keep it: no NUL, whole characters, at most 4,000 bytes."""
     cut = label.replace("\0", "").encode(errors="replace")[:4000]
     return cut.decode(errors="ignore").encode()
+
+
+def _storable_json(value: Any) -> bytes:
+    """Return JSON as PostgreSQL can keep it: jsonb holds no NUL, which documents may write as an escape."""
+    encoded = orjson.dumps(value)
+    return orjson.dumps(_without_nul(value)) if b"\\u0000" in encoded else encoded
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(each) for each in value]
+    return value
 
 
 def _write(connection: Connection, tenant: TenantId, rows: list[_Rows], first_seq: int, now: datetime) -> None:
@@ -380,7 +396,7 @@ def _document(row: _Rows, seq: int, now: datetime) -> tuple[Any, ...]:
     return (
         seq,
         claims.document,
-        claims.name.replace("\0", ""),
+        _storable(claims.name).decode(),
         claims.format,
         claims.valid_from or now,
         claims.valid_to,
@@ -388,8 +404,8 @@ def _document(row: _Rows, seq: int, now: datetime) -> tuple[Any, ...]:
         claims.version,
         pack_label(claims),
         claims.low_value and row.only_uses,
-        msgspec.json.encode(claims.verification).decode(),
-        orjson.dumps(list(claims.remarks)).decode(),
+        _storable_json(msgspec.to_builtins(claims.verification)).decode(),
+        _storable_json(claims.remarks).decode(),
         len(row.described),
         row.edges,
     )

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -42,6 +43,12 @@ def ring(length: int) -> bytes:
     components = [{"type": "library", "bom-ref": one, "name": one, "purl": f"pkg:pypi/{one}@1"} for one in names]
     needs = [{"ref": one, "dependsOn": [names[(place + 1) % length]]} for place, one in enumerate(names)]
     return dump(bom(components=components, dependencies=needs))
+
+
+def random_text(length: int) -> str:
+    """Text that does not compress: PostgreSQL's indices compress what they hold."""
+    chance = random.Random(1)  # noqa: S311 - no secret
+    return "".join(chr(chance.randrange(0x4E00, 0x9000)) for _ in range(length))
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,18 @@ CASES = {
     "claims to be verified": Case(
         dump(bom(verification={"status": "verified"}, verifies=["x"])), "accepted", "", edges=3
     ),
+    # What no column of the log can hold must cost its own document at most, never the batch it came in.
+    "NUL in a fact": Case(dump(event(producer="a\0b")), "accepted", "", edges=3),
+    "NUL in a serial number": Case(dump(bom(serialNumber="a\0b")), "accepted", "", edges=3),
+    "NUL in a payload type": Case(
+        dump({"payload": "e30=", "payloadType": "a\0b", "signatures": [{"sig": "AAAA"}]}), "accepted", "not in-toto's", "no-trust-root", edges=1
+    ),
+    "a serial number longer than an index holds": Case(
+        dump(bom(serialNumber=random_text(5000))), "accepted", "", edges=3
+    ),
+    "a run id longer than an index holds": Case(
+        dump(event("START", run={"runId": random_text(1000)})), "refused", "at most 2000 bytes"
+    ),
     "a file of nothing we know": Case(b'{"hello": 1}', "refused", "Not a provenance document"),
     "binary": Case(bytes(range(256)), "refused", "Not a provenance document"),
 }  # fmt: skip
@@ -142,6 +161,16 @@ def test_each_has_its_verdict_and_nothing_is_half_ingested(database: TestDatabas
     with database.app.begin(tenant=ACME) as connection:
         verified = connection.execute(text("select count(*) from provenance_claims where type = 3")).scalar_one()
     assert verified == 0
+
+
+def test_a_name_that_is_no_text_is_kept_readable(database: TestDatabase, clock: FrozenClock) -> None:
+    """File names are bytes: Python hands over what is no UTF-8 as lone surrogates."""
+    given = [Document(os.fsdecode(b"b\xffm\0.json"), GOOD)]
+    assert [one.status for one in ingest_documents(database.app, ACME, given, TrustRoots(), clock=clock)] == [
+        "accepted"
+    ]
+    with database.app.begin(tenant=ACME) as connection:
+        assert connection.execute(text("select name from provenance_documents")).scalar_one() == "b?m.json"
 
 
 def test_refused_documents_leave_no_row(database: TestDatabase, clock: FrozenClock) -> None:

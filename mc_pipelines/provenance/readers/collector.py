@@ -31,6 +31,7 @@ _RESERVED = frozenset({"run", "pkg", "gitoid", "dataset", "job", "asset", "local
 _STRONG = ("sha256", "sha512", "sha384", "sha3_256", "sha3_512", "blake2b_256", "blake2b_512", "blake3")
 _HEX_LENGTH = {"sha256": 64, "sha512": 128, "sha384": 96}
 _MAXIMUM_REMARKS = 100
+_LONGEST_SERIES = 500
 _GIT_HEX = 40
 _CONTENT = frozenset({Kind.MANIFEST, Kind.PACKAGE, Kind.BUNDLE})
 _SOURCES = frozenset({Kind.MANIFEST, Kind.PACKAGE, Kind.BUNDLE, Kind.EXECUTION})
@@ -314,7 +315,7 @@ class Collector:
             verification=self._verdict(),
             remarks=self._sentences(),
             valid_from=self.valid_from,
-            series=self.series,
+            series=_series_key(self.series),
             version=self.version,
             low_value=self.low_value,
         )
@@ -356,3 +357,10 @@ class Collector:
 
 def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text) or "unnamed"
+
+
+def _series_key(name: str | None) -> str | None:
+    """Return a name of a series as an index can hold it; a longer one, or one with a NUL, goes by its digest."""
+    if name is None or (len(name) <= _LONGEST_SERIES and "\0" not in name):
+        return name
+    return sha256_digest(name.encode())

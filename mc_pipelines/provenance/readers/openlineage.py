@@ -28,6 +28,8 @@ COMPLETE = "COMPLETE"
 TYPES = frozenset({"START", "RUNNING", COMPLETE, "ABORT", "FAIL", "OTHER"})
 MAXIMUM_EVENTS = 100_000
 _MAXIMUM_NAME = 1500
+_MAXIMUM_RUN = 2000
+"""Bytes of a run\'s id, escapes counted: events wait for their run under it, in an index."""
 _MAXIMUM_COLUMNS = 500
 
 
@@ -188,6 +190,10 @@ class _Reader:
         if type_ not in TYPES:
             raise InputError("Not a type of run event", field="eventType", value=event.event_type)
         identifier = execution_id(_short(job.namespace, "job.namespace"), _short(run.run_id, "run.runId"))
+        if len(identifier.encode()) > _MAXIMUM_RUN:
+            raise InputError(
+                f"A run is named by at most {_MAXIMUM_RUN} bytes", field="run.runId", value=run.run_id[:80]
+            )
         told = self._runs.setdefault(identifier, _Told(job.namespace, run.run_id))
         told.job, told.label = self._job(job), job.name
         told.types[type_] = None
