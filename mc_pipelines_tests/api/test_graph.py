@@ -107,6 +107,23 @@ def test_a_form_is_chosen_by_name_or_by_media_type(
     assert b"lib" in by_name.content
 
 
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ("graph?node=pkg:pypi/app@1&asOf=9999-12-31T23:59:59-14:00", "asOf"),
+        ("graph?node=pkg:pypi/app@1&knownAt=0001-01-01T00:00:00%2B14:00", "knownAt"),
+        ("graph?node=pkg:pypi/app@1&depth=%D9%A2", "depth"),
+        ("snapshots?asOf=2026-01-01T00:00:00Z", "asOf"),
+    ],
+)
+def test_what_means_nothing_is_refused_by_name(
+    client: httpx.Client, bearer: Bearer, graph: str, asked: str, field: str
+) -> None:
+    del graph  # recorded, so that nothing else is wrong
+    refused = client.get("/api/provenance/" + asked, headers=bearer("rita", "acme"))
+    assert problem(refused, 400, "invalid-query")["field"] == field
+
+
 def test_a_form_that_cannot_be_made_is_not_acceptable(client: httpx.Client, bearer: Bearer, graph: str) -> None:
     rita = bearer("rita", "acme")
     problem(client.get(graph + "&format=png", headers=rita), 406, "not-acceptable")

@@ -22,6 +22,7 @@ from mc_pipelines.provenance.request import (
     GraphQuery,
     ImpactQuery,
     PathQuery,
+    QueryError,
     RevocationQuery,
 )
 from mc_pipelines.provenance.revocation import revocation_answer
@@ -170,4 +171,6 @@ def what_if(request: Request, access: AccessOf, context: ContextOf) -> Response:
 def snapshots(request: Request, access: AccessOf, context: ContextOf) -> Response:
     """Return the newest event of the tenant's graph and of the shared one, and the generations that are kept."""
     reader = open_reader(request, access, context)
+    if reader.given:
+        raise QueryError("There is no such parameter", field=min(reader.given), mend="this question takes none")
     return sent(snapshots_answer(context.graph_store, reader.tenant), reader)
