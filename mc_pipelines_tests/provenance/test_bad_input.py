@@ -113,7 +113,8 @@ CASES = {
     "NUL in a fact": Case(dump(event(producer="a\0b")), "accepted", "", edges=3),
     "NUL in a serial number": Case(dump(bom(serialNumber="a\0b")), "accepted", "", edges=3),
     "NUL in a payload type": Case(
-        dump({"payload": "e30=", "payloadType": "a\0b", "signatures": [{"sig": "AAAA"}]}), "accepted", "not in-toto's", "no-trust-root", edges=1
+        dump({"payload": "e30=", "payloadType": "a\0b", "signatures": [{"sig": "AAAA"}]}),
+        "accepted", "not in-toto's", "no-trust-root", edges=1,
     ),
     "a serial number longer than an index holds": Case(
         dump(bom(serialNumber=random_text(5000))), "accepted", "", edges=3
