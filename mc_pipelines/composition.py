@@ -127,7 +127,7 @@ class Context:
 
     @cached_property
     def encrypted_store(self) -> EncryptedObjectStore:
-        """The store of receipts and logs."""
+        """The store of receipts, logs and input files."""
         from mc_pipelines.keys.store import EncryptedObjectStore
 
         return EncryptedObjectStore(self.object_store, self.keyring, self.database, clock=self.clock)

@@ -59,7 +59,7 @@ def publish(
         files[name] = _read(Path(source))
     context = open_context()
     now = context.clock.now()
-    store_inputs(context.object_store, parsed, files)
+    store_inputs(context.encrypted_store, parsed, files)
     with context.database.begin() as connection:
         execution_id, new = publish_manifest(connection, parsed, now=now, estimator=context.estimates)
         estimate = estimate_of(get_transitions(connection, execution_id))

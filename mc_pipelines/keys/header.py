@@ -42,6 +42,7 @@ class Kind(IntEnum):
 
     RECEIPT = 1
     LOG = 2
+    INPUT = 3
 
     @property
     def label(self) -> str:
@@ -58,7 +59,9 @@ class Kind(IntEnum):
         try:
             return cls[label.upper()]
         except (AttributeError, KeyError) as error:
-            raise InputError("Not a kind of object", field="kind", value=label, mend="use receipt or log") from error
+            raise InputError(
+                "Not a kind of object", field="kind", value=label, mend="use receipt, log or input"
+            ) from error
 
 
 class Defect(StrEnum):

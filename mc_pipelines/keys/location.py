@@ -9,7 +9,7 @@ from mc_pipelines.foundation.ids import parse_name
 from mc_pipelines.foundation.object_store import check_path
 from mc_pipelines.keys.header import Defect, EnvelopeError, Header, Kind
 
-PREFIXES = {Kind.RECEIPT: "receipts", Kind.LOG: "logs"}
+PREFIXES = {Kind.RECEIPT: "receipts", Kind.LOG: "logs", Kind.INPUT: "inputs"}
 """The folders of the object store that hold nothing unsealed."""
 _KINDS = {folder: kind for kind, folder in PREFIXES.items()}
 _LEAST_PARTS = 3
@@ -49,7 +49,7 @@ def read_location(path: str) -> Location:
             "Not a path of sealed objects",
             field="path",
             value=path,
-            mend="write receipts/<tenant>/.../<object id> or logs/<tenant>/.../<object id>",
+            mend="write receipts/<tenant>/.../<object id>, or logs/ or inputs/ instead",
         )
     return Location(kind, parts[1], parts[-1])
 

@@ -33,7 +33,7 @@ data_encryption_key = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("reserved_objects", BigInteger, nullable=False, server_default="0"),
     Column("reserved_bytes", BigInteger, nullable=False, server_default="0"),
-    CheckConstraint("kind in ('receipt', 'log')", name="kind"),
+    CheckConstraint("kind in ('receipt', 'log', 'input')", name="kind"),
     CheckConstraint("reserved_objects between 0 and 16777216", name="objects"),
     CheckConstraint("reserved_bytes between 0 and 1099511627776", name="bytes"),
     Index("uq_data_encryption_key_epoch", "tenant", "kind", "epoch", unique=True),

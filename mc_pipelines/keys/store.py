@@ -1,4 +1,4 @@
-"""The only writer and reader of receipts and logs: everything it stores is sealed (MCE1)."""
+"""The only writer and reader of receipts, logs and input files: everything it stores is sealed (MCE1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mc_pipelines.foundation.object_store import ObjectStore
 from mc_pipelines.keys.dek import DataKeys
 from mc_pipelines.keys.envelope import SUITE, Preamble, open_sealed, read_preamble, seal
 from mc_pipelines.keys.header import Header, Kind
-from mc_pipelines.keys.location import check_header
+from mc_pipelines.keys.location import check_header, read_location
 from mc_pipelines.keys.provider import KeyProvider
 
 MAX_OBJECT_BYTES = 512 << 20
@@ -28,7 +28,7 @@ class WriteIntent:
     Args:
         path: where.
         tenant: whose object it is.
-        kind: ``receipt`` or ``log``.
+        kind: ``receipt``, ``log`` or ``input``.
         suite: MCE1 suite, None for bytes that are not sealed.
         dek_id: the data key, as text.
         header_digest: digest of the header that is bound to the body.
@@ -81,10 +81,10 @@ class EncryptedObjectStore:
         A second call with the same content returns the digest of what the first one stored.
 
         Args:
-            path: ``receipts/<tenant>/.../<object id>`` or ``logs/<tenant>/...``, with a suffix if wanted.
+            path: ``receipts/<tenant>/.../<object id>`` or ``logs/`` or ``inputs/``, with a suffix if wanted.
             content: the plaintext.
             tenant: whose object it is.
-            kind: ``receipt`` or ``log``.
+            kind: ``receipt``, ``log`` or ``input``.
             object_id: the identity of the object; the last part of the path begins with it.
             content_type: media type of the plaintext.
 
@@ -113,6 +113,14 @@ class EncryptedObjectStore:
         if self._open(path, stored, tenant)[1] != content:
             raise ConflictError("There is another object at this path", field="path", value=path)
         return sha256_digest(stored)
+
+    def exists(self, path: str, *, tenant: str) -> bool:
+        """Tell whether an object of this tenant stands at a path; another tenant's does not exist for it.
+
+        Raises:
+            InputError: it is no path of a sealed object.
+        """
+        return read_location(path).tenant == tenant and self._plain.exists(path)
 
     def get(self, path: str, *, tenant: str) -> bytes:
         """Return the plaintext of an object of this tenant.

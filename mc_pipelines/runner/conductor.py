@@ -31,7 +31,7 @@ from mc_pipelines.foundation import outbox
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import Clock, rfc3339
 from mc_pipelines.foundation.database import Database
-from mc_pipelines.foundation.errors import MaestroError, NotFoundError
+from mc_pipelines.foundation.errors import MaestroError, NotFoundError, VerificationError
 from mc_pipelines.foundation.flags import RUNNER_AZURE_PREVIEW, enabled
 from mc_pipelines.foundation.ids import TenantId, uuid7
 from mc_pipelines.foundation.object_store import ObjectStore
@@ -56,7 +56,7 @@ class Conductor:
 
     Args:
         database: as mc_app.
-        store: the plain store, which holds input files.
+        store: the plain store, which holds the facts.
         drivers: the places that executions may run on.
         policies: the placement policy in force.
     """
@@ -208,10 +208,13 @@ class Conductor:
         files: dict[str, bytes] = {}
         for file in manifest.inputs:
             try:
-                content = self.store.get(input_path(file.digest))
+                content = self.sealer.store.get(input_path(manifest.tenant, file.digest), tenant=manifest.tenant)
             except NotFoundError:
                 reason = f"the input file {file.path} ({file.digest}) was never stored: publish it with --input"
                 return {}, Ending(State.FAILED, FaultOwner.CUSTOMER, reason, None, None, self.clock.now())
+            except VerificationError as error:
+                reason = f"the stored input file {file.path} cannot be opened: {error.detail}"
+                return {}, Ending(State.FAILED, FaultOwner.PROVIDER, reason, None, None, self.clock.now())
             if sha256_digest(content) != file.digest:
                 reason = f"the stored input file {file.path} is not the one of digest {file.digest}"
                 return {}, Ending(State.FAILED, FaultOwner.PROVIDER, reason, None, None, self.clock.now())

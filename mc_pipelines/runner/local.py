@@ -37,7 +37,7 @@ def local_dispatcher(
         settings: say which policy engine evaluates.
         database: as mc_app.
         store: the plain store.
-        sealed: of receipts and logs.
+        sealed: of receipts, logs and input files.
         signer: of receipts, asked anew for each.
         clock: the present.
         packs: names the placement pack in force for a tenant.

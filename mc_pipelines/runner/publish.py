@@ -22,18 +22,21 @@ from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import as_utc
 from mc_pipelines.foundation.errors import ConflictError, InputError
 from mc_pipelines.foundation.ids import ExecutionId, TenantId, uuid7
-from mc_pipelines.foundation.object_store import ObjectStore
 from mc_pipelines.foundation.tenants import get_tenant
 from mc_pipelines.runner.estimates import Estimator
 from mc_pipelines.runner.queue import enqueue
+from mc_pipelines.runner.sealing import SealedStore
 
 INPUTS = "inputs"
-"""Folder of input files in the plain store, each named by its digest."""
+"""Folder of sealed input files, each under its tenant and named by its digest."""
 
 
-def input_path(digest: str) -> str:
-    """Return where an input file lies in the plain store."""
-    return f"{INPUTS}/{digest.removeprefix('sha256:')}"
+def input_path(tenant: str, digest: str) -> str:
+    """Return where an input file lies sealed.
+
+    Each tenant has its own: whoever learns the digest of another tenant's file must not get to read the file.
+    """
+    return f"{INPUTS}/{tenant}/{digest.removeprefix('sha256:')}"
 
 
 def publish(
@@ -124,8 +127,8 @@ def _answer(connection: Connection, wanted: Published, new: Collection[UUID]) ->
     return ExecutionId(there.execution_id), False
 
 
-def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Put the input files of a manifest where the runner finds them.
+def store_inputs(store: SealedStore, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Seal the input files of a manifest where the runner finds them.
 
     Raises:
         InputError: a file is not in the manifest, is missing, or has another digest.
@@ -135,9 +138,9 @@ def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, byt
         if path not in declared:
             raise InputError("The manifest declares no such input", field="inputs", value=path)
     for path, digest in declared.items():
-        stored = input_path(digest)
+        stored = input_path(manifest.tenant, digest)
         if path not in files:
-            if not store.exists(stored):
+            if not store.exists(stored, tenant=manifest.tenant):
                 raise InputError(
                     "An input file is not here",
                     field="inputs",
@@ -152,4 +155,11 @@ def store_inputs(store: ObjectStore, manifest: Manifest, files: Mapping[str, byt
                 value=digest,
                 mend=f"its digest is {sha256_digest(files[path])}",
             )
-        store.put(stored, files[path])
+        store.put(
+            stored,
+            files[path],
+            tenant=manifest.tenant,
+            kind="input",
+            object_id=digest.removeprefix("sha256:"),
+            content_type="application/octet-stream",
+        )

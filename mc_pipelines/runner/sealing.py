@@ -21,10 +21,18 @@ _ENVELOPE = "application/vnd.in-toto+json"
 
 
 class SealedStore(Protocol):
-    """The part of :class:`mc_pipelines.keys.store.EncryptedObjectStore` that receipts need."""
+    """The part of :class:`mc_pipelines.keys.store.EncryptedObjectStore` that a runner needs."""
 
     def put(self, path: str, content: bytes, *, tenant: str, kind: str, object_id: str, content_type: str) -> Digest:
         """Seal and store an object once; return the digest of the sealed bytes."""
+        ...
+
+    def get(self, path: str, *, tenant: str) -> bytes:
+        """Return the plaintext of an object of this tenant."""
+        ...
+
+    def exists(self, path: str, *, tenant: str) -> bool:
+        """Tell whether an object of this tenant stands there."""
         ...
 
 
@@ -33,7 +41,7 @@ class Sealer:
     """Signs with the service's key and stores sealed.
 
     Args:
-        store: of receipts and logs.
+        store: of receipts, logs and input files.
         signer: returns the key as it is now; asked for each receipt, because keys rotate while a runner runs.
         erase: removes an object of the plain store; one that is not there is no error.
     """

@@ -57,6 +57,7 @@ class House:
     """Everything a dispatcher needs, on one database and one folder."""
 
     def __init__(self, database: TestDatabase, folder: Path) -> None:
+        self.folder = folder
         self.database = database.app
         self.clock = SystemClock()
         self.store = LocalObjectStore(folder / "objects")
@@ -139,10 +140,13 @@ def test_a_real_command_on_this_machine(house: House) -> None:
         }
     )
     with pytest.raises(InputError, match="not the one"):
-        store_inputs(house.store, manifest, {"in.txt": b"other"})
+        store_inputs(house.sealed, manifest, {"in.txt": b"other"})
     with pytest.raises(InputError, match="not here"):
-        store_inputs(house.store, manifest, {})
-    store_inputs(house.store, manifest, {"in.txt": content})
+        store_inputs(house.sealed, manifest, {})
+    store_inputs(house.sealed, manifest, {"in.txt": content})
+    assert content not in b"".join(path.read_bytes() for path in house.folder.rglob("objects/**/*") if path.is_file())
+    with pytest.raises(InputError, match="not here"):  # whoever knows its digest does not get another tenant's file
+        store_inputs(house.sealed, manifest.model_copy(update={"tenant": "globex"}), {})
     with house.database.begin() as connection:
         execution_id, new = publish(connection, manifest, now=house.clock.now())
     assert new
@@ -328,7 +332,7 @@ def test_an_input_that_is_missing_or_altered_fails_with_the_reason(
 ) -> None:
     digest = sha256_digest(b"wanted")
     if stored is not None:
-        house.store.put(input_path(digest), stored)
+        house.store.put(input_path("acme", digest), stored)
     execution_id = house.publish(inputs=[{"path": "in.txt", "digest": digest}])
     driver = ScriptedDriver(house.clock)
     asyncio.run(house.dispatcher(driver).run_until_idle())

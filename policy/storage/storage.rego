@@ -1,7 +1,7 @@
 # METADATA
 # title: Writes to the object store
 # description: |
-#   Denies every write of a receipt or a log that is not sealed in the product's own envelope under a key
+#   Denies every write of a receipt, a log or an input file that is not sealed in the product's own envelope under a key
 #   of that tenant, and every write of a kind that data.json does not list.
 # scope: package
 # organizations:
@@ -43,7 +43,7 @@ deny contains refusal("kind", why, fix) if {
 
 # METADATA
 # title: An unencrypted write
-# description: Receipts and logs are written in envelope MCE1 only.
+# description: Receipts, logs and input files are written in envelope MCE1 only.
 # custom:
 #   rule: unencrypted
 deny contains refusal("unencrypted", why, fix) if {

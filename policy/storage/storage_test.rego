@@ -18,7 +18,7 @@ test_sealed_receipt if {
 }
 
 test_plain_receipt_and_log if {
-	every kind in ["receipt", "log"] {
+	every kind in ["receipt", "log", "input"] {
 		plain := {"kind": kind, "tenant": "acme"}
 		not storage.allow with input as plain
 		rules(storage.deny) == {"unencrypted", "key"} with input as plain

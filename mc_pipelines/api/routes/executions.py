@@ -102,7 +102,7 @@ def create(
     """
     parsed = manifest_of(manifest)
     access.require(parsed.tenant)
-    store_inputs(context.object_store, parsed, {})
+    store_inputs(context.encrypted_store, parsed, {})
     with context.database.begin() as connection:
         execution_id, new = publish(connection, parsed, now=context.clock.now(), estimator=context.estimates)
     found = ExecutionAnswer(**_facts(context, _recorded(context, str(execution_id))))

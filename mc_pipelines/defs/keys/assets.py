@@ -109,7 +109,7 @@ def no_key_older_than_its_cryptoperiod(maestro: Maestro) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset=key_inventory,
     blocking=True,
-    description="Every object under receipts/ and logs/ is sealed with a data key that can be opened.",
+    description="Every object under receipts/, logs/ and inputs/ is sealed with a data key that can be opened.",
 )
 def nothing_is_stored_unsealed(maestro: Maestro) -> dg.AssetCheckResult:
     """Scan the first 512 bytes of each object."""

@@ -21,7 +21,7 @@ def upgrade() -> None:
         create table data_encryption_key (
             dek_id uuid not null constraint pk_data_encryption_key primary key,
             tenant text not null,
-            kind text not null constraint ck_data_encryption_key_kind check (kind in ('receipt', 'log')),
+            kind text not null constraint ck_data_encryption_key_kind check (kind in ('receipt', 'log', 'input')),
             epoch integer not null,
             created_at timestamptz not null,
             expires_at timestamptz not null,
