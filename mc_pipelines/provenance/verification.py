@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from mc_pipelines.attest.bundle import parse_bundle, verify_managed
 from mc_pipelines.attest.dsse import pae
-from mc_pipelines.attest.key_history import SERVICE, KeyStatus
+from mc_pipelines.attest.key_history import SERVICE, KeyRecord, KeyStatus
 from mc_pipelines.attest.signer import thumbprint
 from mc_pipelines.attest.trust import Trust
 from mc_pipelines.foundation.canonical import canonical_json
@@ -211,9 +211,15 @@ def _worst(verdicts: list[Verification]) -> Verification:
 
 
 def _check_keys(part: SignedPart, roots: TrustRoots, seen: datetime | None) -> Verification:
+    """Judge by the best of the signatures: one that counts for nothing takes nothing from another."""
     own = _check_own(part, roots.own, seen)
-    if own is not None:
+    if own is not None and own.status is VerificationStatus.VERIFIED:
         return own
+    others = _check_others(part, roots)
+    return others if own is None or others.status is VerificationStatus.VERIFIED else own
+
+
+def _check_others(part: SignedPart, roots: TrustRoots) -> Verification:
     held = [pair for pairs in keys_that_hold(part, roots) for pair in pairs]
     if not held:
         return _unknown(part, roots)
@@ -268,24 +274,29 @@ def _check_own(part: SignedPart, own: Trust | None, seen: datetime | None) -> Ve
     """
     if own is None:
         return None
-    for signature in part.signatures:
-        for record in own.keys:
-            key = TrustedKey(record.holder, record.public_key_pem)
-            if not _holds(key, Scheme.DSSE_PAE, signature, part):
-                continue
-            status, reason = VerificationStatus.VERIFIED, f"Signed by {record.holder} of our own trust file."
-            if record.holder != SERVICE and not part.predicate_type.startswith(OWN_PREFIX):
-                status = VerificationStatus.IDENTITY_UNPROVEN
-                reason = f"{record.holder} signed it, but only the service may vouch for an execution."
-            elif record.status in _ENDED and seen is not None and record.valid_until and seen < record.valid_until:
-                reason = f"Signed by {record.holder}, whose key is {record.status.value}; we recorded it before that."
-            elif record.status is not KeyStatus.ACTIVE:
-                status = VerificationStatus.STALE
-                reason = f"The key is {record.status.value}, and nothing here proves that it signed before."
-            return Verification(
-                status=status, reason=reason, signer=record.holder, key_id=record.key_id, scheme=Scheme.DSSE_PAE
-            )
-    return None
+    found = [
+        _by_own(record, part, seen)
+        for signature in part.signatures
+        for record in own.keys
+        if _holds(TrustedKey(record.holder, record.public_key_pem), Scheme.DSSE_PAE, signature, part)
+    ]
+    return next((one for one in found if one.status is VerificationStatus.VERIFIED), found[0] if found else None)
+
+
+def _by_own(record: KeyRecord, part: SignedPart, seen: datetime | None) -> Verification:
+    """Return what a signature that holds by a key of ours proves."""
+    status, reason = VerificationStatus.VERIFIED, f"Signed by {record.holder} of our own trust file."
+    if record.holder != SERVICE and not part.predicate_type.startswith(OWN_PREFIX):
+        status = VerificationStatus.IDENTITY_UNPROVEN
+        reason = f"{record.holder} signed it, but only the service may vouch for an execution."
+    elif record.status in _ENDED and seen is not None and record.valid_until and seen < record.valid_until:
+        reason = f"Signed by {record.holder}, whose key is {record.status.value}; we recorded it before that."
+    elif record.status is not KeyStatus.ACTIVE:
+        status = VerificationStatus.STALE
+        reason = f"The key is {record.status.value}, and nothing here proves that it signed before."
+    return Verification(
+        status=status, reason=reason, signer=record.holder, key_id=record.key_id, scheme=Scheme.DSSE_PAE
+    )
 
 
 def _check_managed_bundle(part: SignedPart, roots: TrustRoots, artifact: bytes | None) -> Verification:

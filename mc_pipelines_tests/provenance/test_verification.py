@@ -215,3 +215,21 @@ def test_managed_bundle_by_key_not_by_hint() -> None:
 def test_an_identity_that_matches_everybody_is_refused(subject: str) -> None:
     with pytest.raises(InputError):
         ExpectedIdentity("https://issuer", subject)
+
+
+@pytest.mark.parametrize("signers", [(SIGNER, OTHER), (OTHER, SIGNER)])
+@pytest.mark.parametrize(
+    ("holder", "status"),
+    [("service", KeyStatus.RETIRED), ("service", KeyStatus.COMPROMISED), ("mia", KeyStatus.ACTIVE)],
+)
+def test_the_best_signature_decides_in_whatever_order_they_stand(
+    signers: tuple[LocalSigner, ...], holder: str, status: KeyStatus
+) -> None:
+    """While keys rotate, both sign; and whoever adds a signature must not be able to take from another."""
+    [weak] = ours(holder, status).own.keys  # type: ignore[union-attr]
+    good = KeyRecord(OTHER.key_id, OTHER.public_key_pem, weak.valid_from, None, KeyStatus.ACTIVE, "service")
+    content = signed(PAYLOAD, *signers)
+    assert verdict(content, TrustRoots(own=Trust((weak, good)))).verification.key_id == OTHER.key_id
+    theirs_too = TrustRoots(own=Trust((weak,)), keys=(TrustedKey("their builder", OTHER.public_key_pem),))
+    assert verdict(content, theirs_too).verification.signer == "their builder"
+    assert verdict(content, TrustRoots(own=Trust((weak,)))).verification.status in {S.STALE, S.IDENTITY_UNPROVEN}
