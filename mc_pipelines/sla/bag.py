@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from mc_pipelines.foundation.errors import InputError, VerificationError
 
 DECLARATION = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+INFO = "bag-info.txt"
 _MANIFEST, _TAG_MANIFEST = "manifest-sha256.txt", "tagmanifest-sha256.txt"
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 _MAX_FILES = 2000
@@ -31,7 +34,7 @@ def write_bag(payload: Mapping[str, bytes], tags: Mapping[str, bytes], *, info: 
     data = {f"data/{path}": content for path, content in payload.items()}
     about = {
         "bagit.txt": DECLARATION,
-        "bag-info.txt": "".join(f"{name}: {value}\n" for name, value in lines.items()).encode(),
+        INFO: "".join(f"{name}: {value}\n" for name, value in lines.items()).encode(),
         _MANIFEST: _manifest(data),
         **tags,
     }
@@ -46,12 +49,30 @@ def write_bag(payload: Mapping[str, bytes], tags: Mapping[str, bytes], *, info: 
     return buffer.getvalue()
 
 
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """What is in a bag.
+
+    Args:
+        payload: files below ``data/``, by path.
+        tags: ``bag-info.txt`` and the further files beside the manifests, by path.
+    """
+
+    payload: dict[str, bytes]
+    tags: dict[str, bytes]
+
+
 def read_bag(content: bytes) -> dict[str, bytes]:
-    """Return the payload of a bag, after checking every file against the manifests.
+    """Return the payload of a bag, as :func:`open_bag` does."""
+    return open_bag(content).payload
+
+
+def open_bag(content: bytes) -> Bag:
+    """Return what is in a bag, after checking every file against the manifests.
 
     Raises:
         InputError: it is no zip file, or unreasonably large.
-        VerificationError: a file is missing, not listed, listed twice or changed.
+        VerificationError: a file is missing, not listed, listed twice, changed or no plain file.
     """
     files = _unzip(content)
     if files.get("bagit.txt") != DECLARATION:
@@ -68,7 +89,11 @@ def read_bag(content: bytes) -> dict[str, bytes]:
     others = set(files) - payload - {_TAG_MANIFEST}
     if tags != others:
         raise VerificationError("The tag manifest does not list exactly the tag files", field=min(tags ^ others))
-    return {path.removeprefix("data/"): files[path] for path in sorted(payload)}
+    about = others - {"bagit.txt", _MANIFEST}
+    return Bag(
+        {path.removeprefix("data/"): files[path] for path in sorted(payload)},
+        {path: files[path] for path in sorted(about)},
+    )
 
 
 def is_bag(content: bytes) -> bool:
@@ -78,7 +103,7 @@ def is_bag(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return "bagit.txt" in archive.namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
         # A damaged pack is still ours to report on: attest would call it an unknown kind of file.
         return b"bagit.txt" in content
 
@@ -97,10 +122,18 @@ def _unzip(content: bytes) -> dict[str, bytes]:
             for entry in entries:
                 if entry.filename in found or entry.is_dir():
                     raise VerificationError("A file stands twice in the pack", field=entry.filename)
+                if not _is_plain(entry):
+                    raise VerificationError("A file of the pack is no plain deflated file", field=entry.filename)
                 found[entry.filename] = archive.read(entry)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         raise VerificationError(f"The pack is damaged: {error}", field="pack") from error
     return found
+
+
+def _is_plain(entry: zipfile.ZipInfo) -> bool:
+    # What unpacks to a link, or with a decoder that we never used, is not ours.
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    return kind in {0, stat.S_IFREG} and entry.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 def _check(files: Mapping[str, bytes], name: str) -> set[str]:

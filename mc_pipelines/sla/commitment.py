@@ -217,7 +217,7 @@ def parse_committed_day(content: bytes) -> CommittedDay:
             bytes.fromhex(document["root"]),
             str(document["logProof"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"A committed day is malformed: {error!r}", field="days") from error
     if found.to_bytes() != content:
         raise InputError("A committed day is not in its canonical form", field="days", value=found.day.isoformat())

@@ -63,6 +63,11 @@ def check_chain(
             raise VerificationError("The earlier note is not the one that the evidence names", field=name)
         if f"sha256:{statement.predicate['evidence']['sha256']}" != seen.digest:
             raise VerificationError("The earlier note rests on other evidence", field=_evidence_name(one.number))
+        figures_then = statement.predicate["figures"]
+        if (figures_then["amountMinor"], figures_then["currency"]) != (str(one.amount.minor), one.amount.currency):
+            raise VerificationError("An earlier note gave another amount than the evidence says", field=name)
+        if _about(seen) != _about(evidence):
+            raise VerificationError("An earlier note is about another period", field=_evidence_name(one.number))
         if seen.earlier != evidence.earlier[:number] or len({_holder(trust, key) for key in signers}) < _TWO:
             raise VerificationError(
                 "The chain of the period's documents is broken", field=name, value=document["period"]
@@ -75,6 +80,16 @@ def check_chain(
         f"It follows {len(evidence.earlier)} earlier document(s) of the period, each signed by two people and resting"
         f" on the evidence it names; {DIFF} is what changed since {newest}."
     )
+
+
+def _about(evidence: Evidence) -> tuple[object, ...]:
+    return evidence.tenant, evidence.service, evidence.period, evidence.contract
+
+
+def chain_names(evidence: Evidence) -> set[str]:
+    """Return the names of the files that a pack with earlier documents holds for them."""
+    files = {name(one.number) for one in evidence.earlier for name in (_note_name, _evidence_name)}
+    return files | {DIFF} if files else set()
 
 
 def _diff(old: Evidence, new: Evidence, before: Mapping[str, Any], after: Mapping[str, Any]) -> bytes:

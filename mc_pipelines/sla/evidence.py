@@ -196,7 +196,7 @@ def parse_evidence(content: bytes) -> Evidence:
             ),
             _reversal(document.get("reversal")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"The evidence is malformed: {error!r}", field="evidence") from error
     if any((day.tenant, day.service) != (tenant, service) for day in evidence.slices):
         raise InputError("The evidence holds slices of another tenant or service", field="evidence.slices")

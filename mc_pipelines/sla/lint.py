@@ -52,6 +52,8 @@ def _warning(field: str, message: str, mend: str) -> Finding:
 
 def _tiers(contract: Contract) -> Iterator[Finding]:
     field = "x-credit.tiers"
+    if contract.free_hour_above_ms is not None:
+        yield _warning("x-credit.freeHourAbove", "No credit is drafted for a free hour", "let billing not charge it")
     if not contract.tiers:
         if contract.free_hour_above_ms is None:
             yield _error(field, "There is no tier, so nothing is ever owed", "add a tier or freeHourAbove")

@@ -41,6 +41,8 @@ PROOF = NOTE + ".tlog-proof"
 CONTRACT_ENVELOPE = "contract.envelope.json"
 CHECKPOINT = "checkpoint"
 TIMESTAMP = ENVELOPE + ".tsr"
+UBL = "credit-note.xml"
+SCRIPT = "verify.sh"
 
 
 def build_pack(connection: Connection, issued: Issued) -> bytes:
@@ -68,8 +70,10 @@ def build_pack(connection: Connection, issued: Issued) -> bytes:
     figures = parse_statement(envelope.payload).predicate["figures"]
     payload |= chain_files(connection, draft.evidence, figures)
     if issued.amount.minor > 0:
-        payload["credit-note.xml"] = credit_note_xml(issued, sealed.contract, figures)
-    tags = {"verify.sh": files("mc_pipelines.sla").joinpath("pack_files/verify.sh").read_bytes()}
+        payload[UBL] = credit_note_xml(
+            issued.number, issued.issued_at, subject, issued.amount, sealed.contract, figures
+        )
+    tags = {SCRIPT: script()}
     info = {
         "Source-Organization": "Maestro Conductor",
         "External-Identifier": issued.number,
@@ -79,6 +83,11 @@ def build_pack(connection: Connection, issued: Issued) -> bytes:
         "Keys-Notice": "keys/ is for convenience; believe only keys that you got from somebody you trust",
     }
     return write_bag(payload, tags, info=info)
+
+
+def script() -> bytes:
+    """Return the script that checks a pack with a shell, sha256sum and openssl alone."""
+    return files("mc_pipelines.sla").joinpath("pack_files/verify.sh").read_bytes()
 
 
 def note_files(connection: Connection, issued: Issued) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mc_pipelines import __version__
 from mc_pipelines.attest.bundle import parse_bundle
 from mc_pipelines.attest.checkpoint import LogProof
 from mc_pipelines.attest.dsse import Envelope
@@ -14,15 +15,19 @@ from mc_pipelines.attest.statement import Statement, parse_statement
 from mc_pipelines.attest.timestamp import verify_timestamp
 from mc_pipelines.attest.trust import Trust
 from mc_pipelines.attest.verify import Container, verify_envelope
-from mc_pipelines.foundation.canonical import canonical_json
-from mc_pipelines.foundation.clock import rfc3339
+from mc_pipelines.foundation.canonical import canonical_json, parse_json
+from mc_pipelines.foundation.clock import parse_utc, rfc3339
 from mc_pipelines.foundation.errors import MaestroError, VerificationError
-from mc_pipelines.sla.bag import is_bag, read_bag
+from mc_pipelines.foundation.money import Money
+from mc_pipelines.sla.assessment import subject_of_period
+from mc_pipelines.sla.bag import INFO, is_bag, open_bag
 from mc_pipelines.sla.commitment import day_name, inside_of, parse_committed_day
-from mc_pipelines.sla.contract import Signed
+from mc_pipelines.sla.contract import Objective, Signed, Source
+from mc_pipelines.sla.contract_store import Assigned
 from mc_pipelines.sla.document import parse_canonical
-from mc_pipelines.sla.document_chain import check_chain
+from mc_pipelines.sla.document_chain import chain_names, check_chain
 from mc_pipelines.sla.evidence import Evidence, parse_evidence
+from mc_pipelines.sla.issue import NOTE_ISSUED
 from mc_pipelines.sla.judgement import figures, judge
 from mc_pipelines.sla.note import note_document, open_note, reversal_document
 from mc_pipelines.sla.pack import (
@@ -34,9 +39,14 @@ from mc_pipelines.sla.pack import (
     NOTE,
     PEOPLE,
     PROOF,
+    SCRIPT,
     TIMESTAMP,
+    UBL,
     UNSIGNED,
+    script,
 )
+from mc_pipelines.sla.slices import AVAILABILITY
+from mc_pipelines.sla.ubl import credit_note_xml
 
 _REQUIRED = (NOTE, UNSIGNED, ENVELOPE, CONTRACT, CONTRACT_ENVELOPE, EVIDENCE, PROOF, CHECKPOINT)
 
@@ -60,7 +70,8 @@ CONTAINER = Container("disclosure pack", is_bag, verify_pack)
 
 
 def _verify(content: bytes, trust: Trust, report: Report) -> None:
-    payload = read_bag(content)
+    bag = open_bag(content)
+    payload = bag.payload
     for name in _REQUIRED:
         if name not in payload:
             raise VerificationError("A file of the pack is missing", field=name)
@@ -80,6 +91,9 @@ def _verify(content: bytes, trust: Trust, report: Report) -> None:
     _check_days(payload, evidence, trust, report)
     _check_timestamp(payload.get(TIMESTAMP), payload[ENVELOPE], trust, report)
     _check_keys(payload, envelope)
+    number = _check_invoice(payload, statement, evidence, report)
+    _check_nothing_else(payload, evidence)
+    _check_tags(bag.tags, number, report)
     report.not_proved = [line for line in report.not_proved if not line.startswith("That the figure follows")]
     report.not_proved.append("That the facts in the evidence are all the facts there were.")
 
@@ -94,6 +108,7 @@ def recompute(
     """
     predicate = statement.predicate
     sealed, seen = parse_canonical(contract), parse_evidence(evidence)
+    _check_fit(sealed, seen)
     expected = _predicate(sealed, seen)
     for path, ours in _flat(expected):
         theirs = _at(predicate, path)
@@ -113,6 +128,67 @@ def recompute(
         f" {numbers['target']}, {numbers['creditPercent']} per cent of the charge,"
         f" {numbers['amountMinor']} minor units of {numbers['currency']}. Every field agrees."
     )
+
+
+def _check_fit(sealed: Signed, evidence: Evidence) -> None:
+    """Check that the evidence was counted as this contract counts, or the recomputed figure would mean nothing."""
+    contract = sealed.contract
+    executions = contract.source is Source.EXECUTIONS and contract.objective is Objective.LATENCY
+    counted = (contract.granule_ms, (contract.threshold_ms or 0) if executions else AVAILABILITY)
+    wrong = {
+        "evidence.contract": evidence.contract != sealed.digest,
+        "evidence.service": evidence.service != contract.service,
+        "evidence.zone": evidence.period.zone != contract.zone,
+        "evidence.slices": any((day.granule_ms, day.threshold_ms) != counted for day in evidence.slices)
+        or len({day.day for day in evidence.slices}) != len(evidence.slices),
+    }
+    for field, found in wrong.items():
+        if found:
+            raise VerificationError("The evidence was not gathered under this contract", field=field)
+
+
+def _check_invoice(payload: Mapping[str, bytes], statement: Statement, evidence: Evidence, report: Report) -> str:
+    """Check the document for the customer's accounting, which nobody signs; return the note's number in the log."""
+    entry = parse_json(LogProof.parse(payload[PROOF]).entry or b"{}", what="log entry")
+    number, act, at = (str(entry.get(name)) for name in ("subject", "act", "at"))
+    if act != NOTE_ISSUED:
+        raise VerificationError("The log entry is not that of an issued note", field=PROOF, value=act)
+    if UBL not in payload:
+        return number
+    sealed, signed = parse_canonical(payload[CONTRACT]), statement.predicate["figures"]
+    again = credit_note_xml(
+        number,
+        parse_utc(at, field="at"),
+        subject_of_period(Assigned(evidence.tenant, sealed, evidence.period.first, None), evidence.period),
+        Money(str(signed["currency"]), int(signed["amountMinor"])),
+        sealed.contract,
+        signed,
+    )
+    if payload[UBL] == again:
+        report.proved.append(f"{UBL} says what the note says.")
+    elif statement.predicate.get("engine", {}).get("version") == __version__:
+        raise VerificationError("The document for accounting is not the one that the note gives", field=UBL)
+    else:
+        report.not_proved.append(f"That {UBL} says what the note says: another version wrote it. Book the note.")
+    return number
+
+
+def _check_nothing_else(payload: Mapping[str, bytes], evidence: Evidence) -> None:
+    known = {*_REQUIRED, TIMESTAMP, UBL, *(day_name(day.day) for day in evidence.slices), *chain_names(evidence)}
+    known |= {name for person in PEOPLE for name in (f"{person}.sigstore.json", f"keys/{person}.pem")}
+    for name in sorted(set(payload) - known):
+        raise VerificationError("A file is no part of a pack, and nobody vouches for it", field=name)
+
+
+def _check_tags(tags: Mapping[str, bytes], number: str, report: Report) -> None:
+    for name in sorted(set(tags) - {INFO, SCRIPT}):
+        raise VerificationError("A file is no part of a pack, and nobody vouches for it", field=name)
+    lines = tags.get(INFO, b"").decode("utf-8", errors="replace").splitlines()
+    named = [line for line in lines if line.casefold().startswith("external-identifier")]
+    if named not in ([], [f"External-Identifier: {number}"]):
+        raise VerificationError("The bag says that it is another note's", field=INFO)
+    if SCRIPT in tags and tags[SCRIPT] != script():
+        report.not_proved.append(f"That {SCRIPT} is ours: it is not that of this version; read it before you run it.")
 
 
 def _predicate(sealed: Signed, evidence: Evidence) -> dict[str, Any]:

@@ -184,6 +184,8 @@ def slice_day_of(document: Any) -> SliceDay:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"A day of slices is malformed: {error!r}", field="slices") from error
+    if day.granule_ms <= 0:
+        raise InputError("A slice has a length", field="granuleMs", value=day.granule_ms)
     numbers = [row.number for row in rows]
     start = day_start_ms(day.day) // day.granule_ms
     inside = all(start <= number < start + DAY_MS // day.granule_ms for number in numbers)

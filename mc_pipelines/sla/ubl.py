@@ -8,12 +8,14 @@ seller whose tax rules differ must take the UBL from billing instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
 from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.contract import Contract
-from mc_pipelines.sla.note_store import Issued
+from mc_pipelines.sla.draft_store import Subject
 
 SELLER = {"name": "Maestro Conductor", "country": "US"}
 """Who issues; a deployment sets its own legal name and country."""
@@ -24,12 +26,22 @@ _EN16931 = "urn:cen.eu:en16931:2017"
 
 
 def credit_note_xml(
-    issued: Issued, contract: Contract, figures: Mapping[str, Any], *, seller: Mapping[str, str] = SELLER
+    number: str,
+    issued_at: datetime,
+    subject: Subject,
+    credit: Money,
+    contract: Contract,
+    figures: Mapping[str, Any],
+    *,
+    seller: Mapping[str, str] = SELLER,
 ) -> bytes:
     """Return an issued note as a UBL 2.1 CreditNote document.
 
     Args:
-        issued: the note.
+        number: of the note.
+        issued_at: when it was issued.
+        subject: whose it is, and for which period.
+        credit: what it gives.
         contract: what it was measured under.
         figures: the figures of its statement.
         seller: legal name and ISO 3166 country of the issuer.
@@ -37,11 +49,9 @@ def credit_note_xml(
     Raises:
         InputError: the note is a reversal.
     """
-    if issued.amount.minor <= 0:
-        raise InputError("A reversal has no UBL credit note", field="number", value=issued.number)
-    amount = str(issued.amount.amount)
-    currency = issued.amount.currency
-    subject = issued.subject
+    if credit.minor <= 0:
+        raise InputError("A reversal has no UBL credit note", field="number", value=number)
+    amount, currency = str(credit.amount), credit.currency
     reason = (
         f"Service level credit: {contract.title}, {figures['shown']} per cent against {figures['target']},"
         f" {figures['creditPercent']} per cent of the charge"
@@ -52,8 +62,8 @@ def credit_note_xml(
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <CreditNote xmlns="{_ROOT}" xmlns:cac="{_AGGREGATE}" xmlns:cbc="{_COMMON}">
   <cbc:CustomizationID>{_EN16931}</cbc:CustomizationID>
-  <cbc:ID>{escape(issued.number)}</cbc:ID>
-  <cbc:IssueDate>{issued.issued_at.date().isoformat()}</cbc:IssueDate>
+  <cbc:ID>{escape(number)}</cbc:ID>
+  <cbc:IssueDate>{issued_at.date().isoformat()}</cbc:IssueDate>
   <cbc:CreditNoteTypeCode>381</cbc:CreditNoteTypeCode>
   <cbc:Note>{escape(reason)}</cbc:Note>
   <cbc:DocumentCurrencyCode>{currency}</cbc:DocumentCurrencyCode>

@@ -97,6 +97,7 @@ def tiers(*pairs: tuple[str, str]) -> tuple[Tier, ...]:
         ({"source": Source.PROBES}, Severity.ERROR, "how often they look"),
         ({"probe_ms": 60_000}, Severity.ERROR, "how often they look"),
         ({"source": Source.PROBES, "probe_ms": 60_000}, Severity.ERROR, "never holds the 100 probes"),
+        ({"free_hour_above_ms": 360_000}, Severity.WARNING, "No credit is drafted for a free hour"),
         (
             {"source": Source.PROBES, "probe_ms": 3_600_000, "target": Fraction("99.9"), "tiers": tiers(("99.9", "5"))},
             Severity.WARNING,

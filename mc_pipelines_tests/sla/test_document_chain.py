@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from mc_pipelines.attest.log import sequence
+from mc_pipelines.attest.report import Report
+from mc_pipelines.attest.statement import parse_statement
+from mc_pipelines.foundation.errors import VerificationError
+from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.bag import read_bag, write_bag
+from mc_pipelines.sla.document_chain import check_chain
+from mc_pipelines.sla.evidence import parse_evidence
+from mc_pipelines.sla.note import open_note
 from mc_pipelines.sla.pack import build_pack
 from mc_pipelines.sla.pack_verification import verify_pack
 from mc_pipelines_tests.sla.conftest import World, execution
@@ -82,3 +90,15 @@ def test_every_broken_link_is_named(world: World, restated: dict[str, bytes]) ->
         assert named in found[0]
     for missing in (first, "restatement.json"):
         assert missing in problems(world, {name: one for name, one in restated.items() if name != missing})[0]
+
+
+def test_an_earlier_note_gave_what_it_says_and_not_what_the_evidence_claims(
+    world: World, restated: dict[str, bytes]
+) -> None:
+    """Claiming that more was given before would make the difference, and so the customer's credit, smaller."""
+    evidence = parse_evidence(restated["evidence.json"])
+    first, second = evidence.earlier
+    lied = replace(evidence, earlier=(replace(first, amount=Money("USD", first.amount.minor + 100)), second))
+    statement = parse_statement(open_note(restated["note.json"])[2].payload)
+    with pytest.raises(VerificationError, match="another amount"):
+        check_chain(restated, lied, statement.predicate["figures"], trust_of(world), Report("test"))

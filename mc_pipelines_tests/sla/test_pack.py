@@ -22,8 +22,9 @@ from mc_pipelines.attest.report import Report
 from mc_pipelines.attest.statement import parse_statement
 from mc_pipelines.attest.trust import Trust
 from mc_pipelines.attest.verify import verify_file
-from mc_pipelines.foundation.errors import VerificationError
-from mc_pipelines.sla.bag import read_bag, write_bag
+from mc_pipelines.foundation.errors import InputError, VerificationError
+from mc_pipelines.sla.bag import open_bag, read_bag, write_bag
+from mc_pipelines.sla.evidence import parse_evidence
 from mc_pipelines.sla.note import open_note
 from mc_pipelines.sla.note_store import Issued
 from mc_pipelines.sla.pack import build_pack
@@ -176,3 +177,76 @@ def test_the_documentation_lists_every_file(packed: tuple[World, Issued, bytes, 
     with zipfile.ZipFile(io.BytesIO(packed[2])) as archive:
         missing = [name for name in archive.namelist() if f"`{name.removeprefix('data/')}`" not in text]
     assert missing == []
+
+
+def test_what_nobody_signs_is_still_what_the_note_gives(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    """The attacker keeps every signed file and rewrites the manifests around a file of his own."""
+    _, issued, pack, trust = packed
+    bag = open_bag(pack)
+    payload, xml = bag.payload, bag.payload["credit-note.xml"]
+    assert "credit-note.xml says what the note says." in verify_pack(pack, trust).proved
+
+    def wrong(changed: dict[str, bytes], tags: dict[str, bytes] | None = None, **info: str) -> str:
+        return " ".join(verify_pack(write_bag(payload | changed, tags or {}, info=info), trust).problems)
+
+    assert "credit-note.xml" in wrong({"credit-note.xml": xml.replace(b"123.45", b"999123.45")})
+    assert "credit-note.xml" in wrong({"credit-note.xml": xml.replace(issued.number.encode(), b"MC-00000099")})
+    for name in (
+        "refund.exe",
+        "../../etc/passwd",
+        "NOTE.json",
+        "days/2031-01-01.json",
+        "earlier/MC-00000001.note.json",
+    ):
+        assert "no part of a pack" in wrong({name: b"{}"})
+    assert "no part of a pack" in wrong({}, {"setup.sh": b"rm -rf ~"})
+    assert "another note" in wrong({}, **{"External-Identifier": "MC-00000099"})
+    script = verify_pack(write_bag(payload, {"verify.sh": b"echo VERIFIED"}, info={}), trust)
+    assert any("read it before you run it" in line for line in script.not_proved)
+
+
+def test_an_archive_of_links_or_strange_decoders_is_refused(packed: tuple[World, Issued, bytes, Trust]) -> None:
+    _, _, pack, trust = packed
+    with zipfile.ZipFile(io.BytesIO(pack)) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    for method, mode in ((zipfile.ZIP_LZMA, 0o100644), (zipfile.ZIP_BZIP2, 0o100644), (zipfile.ZIP_DEFLATED, 0o120777)):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in held.items():
+                entry = zipfile.ZipInfo(name)
+                entry.external_attr, entry.compress_type = mode << 16, method
+                archive.writestr(entry, content)
+        assert "no plain deflated file" in verify_pack(buffer.getvalue(), trust).problems[0]
+
+
+def test_evidence_counted_in_another_way_than_the_contract_says_is_refused(
+    packed: tuple[World, Issued, bytes, Trust],
+) -> None:
+    """Two dishonest people may sign it; the customer's recomputation must still say so."""
+    _, issued, pack, _ = packed
+    payload = read_bag(pack)
+    document, _, envelope = open_note(issued.note)
+    honest, statement = parse_evidence(payload["evidence.json"]), parse_statement(envelope.payload)
+    first = honest.slices[0]
+    for field, forged in (
+        ("evidence.slices", replace(honest, slices=(first, *honest.slices))),
+        ("evidence.slices", replace(honest, slices=(replace(first, threshold_ms=1000), *honest.slices[1:]))),
+        ("evidence.contract", replace(honest, contract="sha256:" + "0" * 64)),  # type: ignore[arg-type]
+        ("evidence.zone", replace(honest, period=replace(honest.period, zone="Asia/Tokyo"))),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            recompute(statement, payload["contract.json"], forged.to_bytes(), document, Report("test"))
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("member", "value"), [("granuleMs", 0), ("day", "9999-12-31")])
+def test_evidence_at_the_edge_of_numbers_is_malformed_not_a_traceback(
+    packed: tuple[World, Issued, bytes, Trust], member: str, value: object
+) -> None:
+    document = json.loads(read_bag(packed[2])["evidence.json"])
+    document["slices"][0][member] = value
+    with pytest.raises(InputError):
+        parse_evidence(json.dumps(document, separators=(",", ":"), sort_keys=True).encode())
+    document["period"] = "9999-12-31/9999-12-31"
+    with pytest.raises(InputError):
+        parse_evidence(json.dumps(document, separators=(",", ":"), sort_keys=True).encode())

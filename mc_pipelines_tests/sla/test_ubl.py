@@ -78,4 +78,4 @@ def test_a_reversal_has_no_ubl_credit_note(world: World) -> None:
         assert "credit-note.xml" not in read_bag(build_pack(connection, second))
         contract = get_contract(connection, second.subject.contract).contract
     with pytest.raises(InputError, match="no UBL"):
-        credit_note_xml(second, contract, {})
+        credit_note_xml(second.number, second.issued_at, second.subject, second.amount, contract, {})
