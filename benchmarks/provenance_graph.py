@@ -49,17 +49,8 @@ from mc_pipelines.provenance.store import GraphStore
 CLASSES = ("ordinary", "hub", "deep")
 DEPTHS = (1, 2, 3, 4, 5)
 ADJACENCY_AND_IDS = (
-    "up_start",
-    "up",
-    "down_start",
-    "down",
-    "kind",
-    "id_start",
-    "ids",
-    "prefix",
-    "bucket",
-    "by_key",
-    "check",
+    *(f"{name}_{part}" for name in ("up", "down", "id") for part in ("start", "rest", "far", "far_start")),
+    *("up", "down", "kind", "ids", "prefix", "prefix_start", "bucket", "by_key", "check"),
 )
 CLOCK = SystemClock()
 LEAST = 60

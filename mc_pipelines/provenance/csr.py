@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mc_pipelines.provenance import log_reader
 from mc_pipelines.provenance.compiling import compiled
+from mc_pipelines.provenance.offsets import pack_offsets
 
 Array = NDArray[Any]
 _SHORT = 24
@@ -143,7 +144,7 @@ def _finish(
 def build_lists(
     source: Array, target: Array, kind: Array, seq: Array, count: int, documents: dict[str, Array]
 ) -> dict[str, Array]:
-    """Return the six adjacency sections of ``count`` nodes.
+    """Return the adjacency sections of ``count`` nodes.
 
     A claim of an edge that an earlier one makes already, under the same label, from as early on and for ever,
     is dropped; any other claim stays as a parallel entry, since one of them may end while the other holds.
@@ -171,9 +172,9 @@ def build_lists(
     with ThreadPoolExecutor(2) as pool:
         up, down = pool.map(one, (lower, upper), (upper, lower))
     return {
-        "up_start": up[0],
+        **pack_offsets("up", up[0]),
         "up": up[1],
-        "down_start": down[0],
+        **pack_offsets("down", down[0]),
         "down": down[1],
         "up_seq": up[2],
         "down_seq": down[2],
@@ -183,7 +184,7 @@ def build_lists(
 def index_keys(keys_high: Array) -> dict[str, Array]:
     """Return the sections that find a node by its key: ``bucket``, ``by_key`` and ``check``."""
     count = len(keys_high)
-    bits = max(1, min(30, int(count // 8).bit_length()))
+    bits = max(1, min(30, int(count // 16).bit_length()))
     order = np.argsort(keys_high, kind="stable").astype(np.uint32)
     ordered = keys_high[order]
     edges = np.arange(2**bits + 1, dtype=np.uint64) << np.uint64(64 - bits)

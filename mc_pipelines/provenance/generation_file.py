@@ -7,15 +7,17 @@ front of the file only. A file is named by the BLAKE2b of its bytes and is never
 
 Sections (n nodes in order of first mention, m entries a direction, d events):
 
-- ``up_start``, ``down_start`` (uint32, n+1) and ``up``, ``down`` (uint32, m): for each node its neighbours
+- ``up_start``, ``down_start`` (n+1, packed) and ``up``, ``down`` (uint32, m): for each node its neighbours
   towards ancestors and towards descendants, ascending; an entry is ``neighbour << 2 | type``.
 - ``up_seq``, ``down_seq`` (uint32, m): the event that claimed the entry. Label, validity and retention are the
   document's, so an entry costs four bytes for all of them.
 - ``kind`` (uint8, n): kind, plus 8 for a stub.
-- ``id_start`` (uint32, n+1), ``ids`` (uint8): encoded ids, see :mod:`mc_pipelines.provenance.id_codec`;
+- ``id_start`` (n+1, packed), ``ids`` (uint8): encoded ids, see :mod:`mc_pipelines.provenance.id_codec`;
   ``prefix`` (uint8), ``prefix_start`` (int64): the table of prefixes that they share.
 - ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint8, n): nodes sorted by key, found by the key's
-  first bits, told apart by bits 56 to 63; four to eight to a bucket.
+  first bits, told apart by bits 56 to 63; eight to sixteen to a bucket.
+- packed offsets take four sections, ``_start``, ``_rest``, ``_far``, ``_far_start``: see
+  :mod:`mc_pipelines.provenance.offsets`.
 - ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), whether it
   stands, and whether it is permanent (never superseded or pruned, so that it makes later equal claims superfluous).
 """
@@ -36,11 +38,15 @@ from numpy.typing import NDArray
 from mc_pipelines.foundation.errors import VerificationError
 
 Array = NDArray[Any]
-LAYOUT = 2
+LAYOUT = 3
 _MAGIC = b"MCGRAPH1"
 _ALIGNMENT = 64
 MAXIMUM_NODES = 2**30 - 1
 """Nodes of one tenant: two of 32 bits of an entry are the edge's type."""
+
+
+class OtherLayoutError(VerificationError):
+    """A generation that another release wrote: nothing is wrong with it, and the log makes it anew."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,8 @@ def open_generation(path: Path) -> GenerationFile:
     """Map a generation.
 
     Raises:
-        VerificationError: it is no generation of this layout, or cut short.
+        OtherLayoutError: another release wrote it.
+        VerificationError: it is no generation, or cut short.
     """
     mapped = np.memmap(path, dtype=np.uint8, mode="r")
     head = bytes(mapped[: len(_MAGIC) + 8])
@@ -113,7 +120,7 @@ def open_generation(path: Path) -> GenerationFile:
     length = int.from_bytes(head[len(_MAGIC) :], "little")
     header = json.loads(bytes(mapped[len(head) : len(head) + length]))
     if header["facts"]["layout"] != LAYOUT:
-        raise VerificationError("A graph generation of another layout", field="layout", value=header["facts"]["layout"])
+        raise OtherLayoutError("A graph generation of another layout", field="layout", value=header["facts"]["layout"])
     sections: dict[str, Array] = {}
     for name, (dtype, offset, count) in header["sections"].items():
         end = offset + np.dtype(dtype).itemsize * count

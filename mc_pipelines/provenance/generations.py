@@ -8,6 +8,7 @@ and for readers that still hold them; a mapped file stays readable after it is u
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,23 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
 from mc_pipelines.provenance.compaction import can_compact, compact
 from mc_pipelines.provenance.edge_log import head_of, known_tenants
-from mc_pipelines.provenance.generation_file import LAYOUT, MAXIMUM_NODES, open_generation, write_generation
+from mc_pipelines.provenance.generation_file import (
+    LAYOUT,
+    MAXIMUM_NODES,
+    OtherLayoutError,
+    open_generation,
+    write_generation,
+)
 from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.offsets import offsets_of, pack_offsets, unpack_offsets
 from mc_pipelines.provenance.partition import open_partition
 from mc_pipelines.provenance.pointer import Generation, current_generation, publish_generation
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 
 KEPT = 3
 """Generations of a tenant that stay on disk."""
+ABANDONED_SECONDS = 6 * 3600
+"""After this long nobody can still be writing a file, or be about to record it."""
 
 
 def build_generation(
@@ -49,7 +59,7 @@ def build_generation(
     with database.begin(tenant=tenant) as connection:
         seq = head_of(connection, tenant)
         current = current_generation(connection, tenant)
-        if not whole and current is not None and current.seq == seq and (folder / current.path).exists():
+        if not whole and current is not None and current.seq == seq and _usable(folder / current.path):
             return current
         sections, seq = _sections(connection, folder, tenant, seq, current, whole=whole)
     nodes, edges = len(sections["kind"]), len(sections["up"])
@@ -60,6 +70,14 @@ def build_generation(
         publish_generation(connection, built, clock=clock)
     _forget_old(database, folder, tenant)
     return built
+
+
+def _usable(path: Path) -> bool:
+    try:
+        open_generation(path)
+    except (FileNotFoundError, OtherLayoutError):
+        return False
+    return True
 
 
 def _sections(
@@ -152,7 +170,13 @@ def node_sections(nodes: log_reader.Nodes, place: NDArray[Any], count: int) -> d
         nodes.text, nodes.begin[rows], nodes.length[rows], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
     )
     starts, encoded, prefixes, prefix_starts = id_codec.share_prefixes(starts, encoded)
-    return {"kind": kind, "id_start": starts, "ids": encoded, "prefix": prefixes, "prefix_start": prefix_starts}
+    return {
+        "kind": kind,
+        **pack_offsets("id", starts),
+        "ids": encoded,
+        "prefix": prefixes,
+        "prefix_start": prefix_starts,
+    }
 
 
 def split_lists(lists: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -171,7 +195,7 @@ def check_structure(path: Path) -> None:
     nodes = len(file["kind"])
     pairs = []
     for name in ("up", "down"):
-        degrees: NDArray[np.int64] = np.diff(file[f"{name}_start"].astype(np.int64))  # type: ignore[assignment]
+        degrees: NDArray[np.int64] = np.diff(unpack_offsets(offsets_of(file.sections, name)).astype(np.int64))  # type: ignore[assignment]
         owner = np.repeat(np.arange(nodes, dtype=np.uint64), degrees)
         entry = file[name].astype(np.uint64)
         same_owner = owner[1:] == owner[:-1]
@@ -185,18 +209,23 @@ def check_structure(path: Path) -> None:
 
 
 def _forget_old(database: Database, folder: Path, tenant: TenantId) -> None:
+    """Remove all but the newest generations, and what builders that were killed have left."""
     with database.begin(tenant=tenant) as connection:
         rows = connection.execute(
             text(
                 "select generation, path from provenance_generations where tenant = :tenant"
-                " order by seq desc, built_at desc offset :kept"
+                " order by seq desc, built_at desc"
             ),
-            {"tenant": tenant, "kept": KEPT},
+            {"tenant": tenant},
         ).all()
-        for row in rows:
+        for row in rows[KEPT:]:
             connection.execute(
                 text("delete from provenance_generations where tenant = :tenant and generation = :generation"),
                 {"tenant": tenant, "generation": row.generation},
             )
-    for row in rows:
+    for row in rows[KEPT:]:
         (folder / row.path).unlink(missing_ok=True)
+    recorded = {folder / row.path for row in rows}
+    for path in (folder / tenant).iterdir():
+        if path not in recorded and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)

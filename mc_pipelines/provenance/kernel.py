@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
+from mc_pipelines.provenance.offsets import offset_at
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
 from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of
 from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Reached, Stop, Visible, Walk, walk_plainly
@@ -34,8 +35,8 @@ _CURSOR, _FLOOR, _WHICH = 0, 1, 2
 def _open(side: Side, node: int, bits: int, state: Array) -> int:
     """Set up a merge of a node's lists; return how many it has."""
     count = 0
-    if node + 1 < len(side.start):
-        begin, end = np.int64(side.start[node]), np.int64(side.start[node + 1])
+    if node + 1 < len(side.start.rest):
+        begin, end = offset_at(side.start, node), offset_at(side.start, node + 1)
         if end > begin:
             state[_CURSOR, 0], state[_FLOOR, 0], state[_WHICH, 0] = end - 1, begin, 0
             count = 1
@@ -96,9 +97,9 @@ def _first_not_below(entries: Array, begin: int, end: int, entry: int) -> int:
 @compiled
 def _holds(side: Side, node: int, bits: int, entry: int, everything: bool, mask: Array) -> bool:
     """Tell whether a visible entry of a node's own lists is ``entry``."""
-    if node + 1 < len(side.start):
-        end = np.int64(side.start[node + 1])
-        place = _first_not_below(side.entries, np.int64(side.start[node]), end, entry)
+    if node + 1 < len(side.start.rest):
+        end = offset_at(side.start, node + 1)
+        place = _first_not_below(side.entries, offset_at(side.start, node), end, entry)
         while place < end and side.entries[place] == entry:
             if everything or mask[side.seq[place]]:
                 return True
@@ -122,7 +123,7 @@ def _holds(side: Side, node: int, bits: int, entry: int, everything: bool, mask:
 @compiled
 def _run(side: Side, node: int, out: Array) -> tuple[int, int]:
     """Put the newest entries of a node into ``out``, where the generation has all and hides none."""
-    begin, end = np.int64(side.start[node]), np.int64(side.start[node + 1])
+    begin, end = offset_at(side.start, node), offset_at(side.start, node + 1)
     kept, limit, place, taken = 0, len(out), end - 1, np.int64(_END)
     while place >= begin and kept < limit:
         entry = np.int64(side.entries[place])
@@ -164,7 +165,7 @@ def _gather(
         there = np.int64(-1)
         if known & SHARED_BIT:
             there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
-        elif bits == 0 and everything and types == ALL_TYPES and kinds == ALL_KINDS and node + 1 < len(side.start):
+        elif bits == 0 and everything and types == ALL_TYPES and kinds == ALL_KINDS and node + 1 < len(side.start.rest):
             return _run(side, node, out)
         lists = _open(side, node, bits, state)
         while True:

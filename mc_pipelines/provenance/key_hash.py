@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.id_codec import HEX, decode_id, put_id, unshared
 from mc_pipelines.provenance.identity import node_key
+from mc_pipelines.provenance.offsets import Offsets, offset_at
 
 Array = NDArray[Any]
 _IV = np.array(
@@ -115,25 +116,26 @@ def _swapped(word: int) -> Any:
 
 @compiled
 def _keys(
-    ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array, digits: Array, iv: Array
+    ids: Array, start: Offsets, rows: Array, prefixes: Array, prefix_start: Array, digits: Array, iv: Array
 ) -> Array:
     keys = np.empty((len(rows), 2), dtype=np.uint64)
     text = np.empty(_LONGEST_TEXT, dtype=np.uint8)
     state, words, work = np.empty(8, np.uint64), np.empty(16, np.uint64), np.empty(16, np.uint64)
     for row in range(len(rows)):
         node = rows[row]
-        length = put_id(text, 0, ids, start[node], start[node + 1], prefixes, prefix_start, digits, False)  # noqa: FBT003
+        begin, end = offset_at(start, node), offset_at(start, node + 1)
+        length = put_id(text, 0, ids, begin, end, prefixes, prefix_start, digits, False)  # noqa: FBT003
         _hash(text, length, state, words, work, iv)
         keys[row, 0], keys[row, 1] = _swapped(state[0]), _swapped(state[1])
     return keys
 
 
-def keys_of(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array) -> Array:
+def keys_of(ids: Array, start: Offsets, rows: Array, prefixes: Array, prefix_start: Array) -> Array:
     """Return the keys (rows of two uint64, big-endian halves) of encoded ids.
 
     Args:
         ids: encoded ids, one after the other.
-        start: where each begins; one more than ids.
+        start: where each begins; one more than ids, packed.
         rows: which of them.
         prefixes: the generation's table of prefixes.
         prefix_start: where each begins in it.
@@ -141,6 +143,7 @@ def keys_of(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start
     if COMPILES:
         made: Array = _keys(ids, start, rows, prefixes, prefix_start, HEX, _IV)
         return made
-    encoded = [unshared(ids[start[row] : start[row + 1]].tobytes(), prefixes, prefix_start) for row in rows]
+    spans = [(offset_at(start, row), offset_at(start, row + 1)) for row in rows]
+    encoded = [unshared(ids[begin:end].tobytes(), prefixes, prefix_start) for begin, end in spans]
     keys = [node_key(decode_id(each)) for each in encoded]
     return np.frombuffer(b"".join(keys), dtype=">u8").astype(np.uint64).reshape(-1, 2)

@@ -8,6 +8,7 @@ process as soon as it is committed, without a file being written; the next gener
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +22,11 @@ from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
 from mc_pipelines.provenance.edge_log import head_of
-from mc_pipelines.provenance.generation_file import MAXIMUM_NODES, GenerationFile, open_generation
+from mc_pipelines.provenance.generation_file import MAXIMUM_NODES, GenerationFile, OtherLayoutError, open_generation
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.log_reader import Closures
+from mc_pipelines.provenance.offsets import offset_at, offsets_of
 from mc_pipelines.provenance.pointer import current_generation
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 from mc_pipelines.provenance.segment import Segment, add_segment, sorted_lists
@@ -77,8 +79,8 @@ class Partition:
         """Return the encoded id of a node."""
         if number < self.base_nodes:
             assert self.base is not None  # noqa: S101 - a number below base_nodes comes from a base
-            start = self.base["id_start"]
-            encoded = bytes(self.base["ids"][start[number] : start[number + 1]])
+            starts = offsets_of(self.base.sections, "id")
+            encoded = bytes(self.base["ids"][offset_at(starts, number) : offset_at(starts, number + 1)])
             return id_codec.unshared(encoded, self.base["prefix"], self.base["prefix_start"])
         holder = next(each for each in reversed(self.segments) if each.first_node <= number)
         place = number - holder.first_node
@@ -119,16 +121,22 @@ class Partition:
         high, low = np.ascontiguousarray(high), np.ascontiguousarray(low)
         rows, found = csr.candidates(high, self.base["bucket"], self.base["check"], self.base["by_key"])
         base = self.base
-        keys = keys_of(base["ids"], base["id_start"], found, base["prefix"], base["prefix_start"])
+        keys = keys_of(base["ids"], offsets_of(base.sections, "id"), found, base["prefix"], base["prefix_start"])
         right = (keys[:, 0] == high[rows]) & (keys[:, 1] == low[rows])
         numbers[rows[right]] = found[right]
         return numbers
 
 
 def open_partition(connection: Connection, folder: Path, tenant: TenantId) -> Partition:
-    """Open a tenant's current generation and read what the log has added since."""
+    """Open a tenant's current generation and read what the log has added since.
+
+    Where another release wrote the generation, all is read from the log until the next one is built.
+    """
     current = current_generation(connection, tenant)
-    base = None if current is None else open_generation(folder / current.path)
+    base = None
+    if current is not None:
+        with suppress(OtherLayoutError):
+            base = open_generation(folder / current.path)
     return advance(connection, unread(tenant, "" if current is None else current.generation, base))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.id_codec import HEX, decode_id, put_bytes, put_id
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
+from mc_pipelines.provenance.offsets import offset_at
 from mc_pipelines.provenance.snapshot import Names, Part, Snapshot
 from mc_pipelines.provenance.walk import Reached
 
@@ -69,21 +70,24 @@ def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, pla
             continue
         node = np.int64(nodes[row])
         if node < own:
-            generation = len(part.names.start) - 1
+            generation = len(part.names.start.rest) - 1
             kinds[row] = part.kind[node]
             if node < generation:
-                places[row, 0], places[row, 1], places[row, 2] = 0, part.names.start[node], part.names.start[node + 1]
+                packed = part.names.start
+                places[row, 0] = 0
+                places[row, 1], places[row, 2] = offset_at(packed, node), offset_at(packed, node + 1)
             else:
                 node -= generation
                 starts = part.names.more_start
                 places[row, 0], places[row, 1], places[row, 2] = 1, starts[node], starts[node + 1]
         else:
             node -= own
-            generation = len(shared.names.start) - 1
+            generation = len(shared.names.start.rest) - 1
             kinds[row] = shared.kind[node]
             if node < generation:
-                starts = shared.names.start
-                places[row, 0], places[row, 1], places[row, 2] = 2, starts[node], starts[node + 1]
+                packed = shared.names.start
+                places[row, 0] = 2
+                places[row, 1], places[row, 2] = offset_at(packed, node), offset_at(packed, node + 1)
             else:
                 node -= generation
                 starts = shared.names.more_start

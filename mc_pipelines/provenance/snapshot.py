@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.id_codec import PREFIX_START, PREFIXES, decode_id
 from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.offsets import Offsets, offset_at, offsets_of, pack_offsets
 from mc_pipelines.provenance.partition import Partition, unread
 
 Array = NDArray[Any]
@@ -33,7 +34,7 @@ class Side(NamedTuple):
     """One direction of a partition: the generation's lists, and its segments' lists one after the other.
 
     Attributes:
-        start: per node of the generation, where its entries begin; one more than nodes.
+        start: per node of the generation, where its entries begin; one more than nodes, packed.
         entries: neighbour and type, ascending per node.
         seq: the event that claimed each.
         bounds: where each segment's owners begin; one more than segments.
@@ -43,7 +44,7 @@ class Side(NamedTuple):
         more_seq: the event that claimed each.
     """
 
-    start: Array
+    start: Offsets
     entries: Array
     seq: Array
     bounds: Array
@@ -56,7 +57,7 @@ class Side(NamedTuple):
 class Names(NamedTuple):
     """Encoded ids of a partition: the generation's with its table of prefixes, then those of the segments."""
 
-    start: Array
+    start: Offsets
     ids: Array
     prefixes: Array
     prefix_start: Array
@@ -220,7 +221,7 @@ def part_of(partition: Partition) -> Part:
         for segment in segments:
             kind[segment.changed] = segment.changed_kind
     names = Names(
-        _frozen(np.zeros(1, dtype=np.uint32)) if base is None else base["id_start"],
+        _NO_OFFSETS if base is None else offsets_of(base.sections, "id"),
         _frozen(np.zeros(0, dtype=np.uint8)) if base is None else base["ids"],
         _frozen(PREFIXES) if base is None else base["prefix"],
         _frozen(PREFIX_START) if base is None else base["prefix_start"],
@@ -233,10 +234,10 @@ def part_of(partition: Partition) -> Part:
 def _side(partition: Partition, name: str) -> Side:
     if partition.base is None:
         empty = _frozen(np.zeros(0, dtype=np.uint32))
-        generation = (_frozen(np.zeros(1, dtype=np.uint32)), empty, empty)
+        generation = (_NO_OFFSETS, empty, empty)
     else:
         base = partition.base
-        generation = (base[f"{name}_start"], base[name], base[f"{name}_seq"])
+        generation = (offsets_of(base.sections, name), base[name], base[f"{name}_seq"])
     lists = [getattr(segment, name) for segment in partition.segments]
     return Side(
         *generation,
@@ -272,6 +273,7 @@ def _frozen_part(part: Part) -> Part:
     return part._replace(touched=_frozen(part.touched))
 
 
+_NO_OFFSETS = Offsets(*(_frozen(each) for each in pack_offsets("", np.zeros(1, dtype=np.uint32)).values()))
 _EMPTY = part_of(unread(PUBLIC, "", None))
 _NOTHING = np.zeros(0, dtype=np.int32)
 
@@ -312,8 +314,8 @@ def position_of(nodes: Array, begin: int, end: int, node: int) -> int:
 
 def _slices(part: Part, direction: int, node: int) -> Iterator[tuple[Array, Array]]:
     side = part.up if direction == UP else part.down
-    if node + 1 < len(side.start):
-        begin, end = int(side.start[node]), int(side.start[node + 1])
+    if node + 1 < len(side.start.rest):
+        begin, end = int(offset_at(side.start, node)), int(offset_at(side.start, node + 1))
         yield side.entries[begin:end], side.seq[begin:end]
     for segment in range(len(side.bounds) - 1):
         place = int(position_of(side.owners, int(side.bounds[segment]), int(side.bounds[segment + 1]), node))

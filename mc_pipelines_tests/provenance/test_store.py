@@ -70,3 +70,18 @@ def test_many_small_commits_stay_few_segments_and_old_generations_go(
             build_generation(database.app, tmp_path, ACME, clock=clock)
     assert len(list((tmp_path / ACME).glob("*.mcgraph"))) == KEPT
     assert not list((tmp_path / ACME).glob("*.tmp"))
+
+
+def test_a_generation_of_another_release_is_read_from_the_log_until_the_next_is_built(
+    store: GraphStore, database: TestDatabase, clock: FrozenClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest_claims(database.app, ACME, sbom("a", {"app": ["libc6"]}), clock=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr("mc_pipelines.provenance.generations.LAYOUT", 1)
+        other = build_generation(database.app, tmp_path, ACME, clock=clock)
+    held = store.snapshot(ACME)
+    assert (held.own.base, held.own.seq, held.find(purl("libc6"))) == (None, 1, 1)
+    built = build_generation(database.app, tmp_path, ACME, clock=clock)
+    assert built.generation != other.generation
+    assert eventually(lambda: store.snapshot(ACME).own.base is not None)
+    assert store.snapshot(ACME).find(purl("libc6")) == 1
