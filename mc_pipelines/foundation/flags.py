@@ -36,6 +36,7 @@ NAMES = (RUNNER_AZURE_PREVIEW, POLICY_ROLLOUT_CONTROLLER, PROVENANCE_GRAPH_V1, E
 CACHE_SECONDS = 3.0
 """How long a process may act on a state that was changed."""
 
+_ALL = select(flag.c.name, flag.c.scope, flag.c.enabled)
 States = Mapping[tuple[str, str], bool]
 """(name, scope) to state; the scope is a tenant or ``*``."""
 
@@ -60,7 +61,7 @@ def resolve(states: States, name: str, *, tenant: TenantId | None, profile: Prof
 
 def read_states(connection: Connection) -> dict[tuple[str, str], bool]:
     """Return every state that somebody has set."""
-    rows = connection.execute(select(flag.c.name, flag.c.scope, flag.c.enabled))
+    rows = connection.execute(_ALL)
     return {(row.name, row.scope): row.enabled for row in rows}
 
 
