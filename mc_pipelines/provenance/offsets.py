@@ -65,16 +65,21 @@ def unpack_offsets(offsets: Offsets) -> Array:
 
 
 @compiled
-def offset_at(offsets: Offsets, place: int) -> int:
-    """Return one offset."""
-    more = offsets.rest[place]
-    if more != _FAR:
-        return np.int64(offsets.full[place >> _BITS]) + np.int64(more)
-    low, high = 0, len(offsets.far) - 1
+def _far_offset(far: Array, far_start: Array, place: int) -> Any:
+    low, high = 0, len(far) - 1
     while low < high:
         middle = (low + high) >> 1
-        if offsets.far[middle] < place:
+        if far[middle] < place:
             low = middle + 1
         else:
             high = middle
-    return np.int64(offsets.far_start[low])
+    return np.int64(far_start[low])
+
+
+@compiled
+def offset_at(offsets: Offsets, place: int) -> Any:
+    """Return one offset; what is rare is apart, so that the rest is compiled into its callers."""
+    more = offsets.rest[place]
+    if more == _FAR:
+        return _far_offset(offsets.far, offsets.far_start, place)
+    return np.int64(offsets.full[place >> _BITS]) + np.int64(more)
