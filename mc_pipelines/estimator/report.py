@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from mc_pipelines.estimator.backtest import SOURCES, Backtest
 from mc_pipelines.estimator.drift import State
+from mc_pipelines.estimator.ledger import WINDOWS, Ledgered
 from mc_pipelines.estimator.plots import overview_png, overview_svg
 
 _TEMPLATE = """<!doctype html>
@@ -112,9 +114,16 @@ def render_markdown(report: Backtest, *, picture: bool = True) -> str:
     return "\n".join(lines)
 
 
-def metadata_of(report: Backtest) -> dict[str, Any]:
-    """Return the numbers of the report as flat metadata: name to number or text."""
+def metadata_of(report: Backtest, served: Sequence[Ledgered] = ()) -> dict[str, Any]:
+    """Return the numbers of the report as flat metadata: name to number or text.
+
+    ``ledger_*`` is of what was served in the window of the promise, the rest of the replay.
+    """
+    promise = [one for one in served if one.source == "served" and one.window_days == WINDOWS[-1]]
     return {
+        "ledger_runs": sum(row.runs for one in promise for row in one.rows),
+        "ledger_drift": sum(one.count(State.DRIFT) for one in promise),
+        "ledger_undetermined": sum(one.count(State.UNDETERMINED) for one in promise),
         "served_drift": report.scores["served"].drift,
         "served_wape": report.scores["served"].wape,
         "v1_wape": report.scores["v1"].wape,

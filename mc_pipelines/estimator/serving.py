@@ -113,6 +113,18 @@ class EstimatorService:
                 return self._from_table(features, workflow, run_id, at, price_id, resources)
             return self._estimate(features, workflow, run_id, at, price_id, resources, enabled)
         except Exception:  # noqa: BLE001 - the serving path never fails; what went wrong is a reason, and is counted
+            return self._after_failure(features, workflow, run_id, at, price_id)
+
+    def _after_failure(
+        self, features: Mapping[str, Any], workflow: str, run_id: str, at: datetime, price_id: str
+    ) -> Estimate:
+        """Serve v1 of the workflow without looking at what was given besides; nothing where even that fails."""
+        try:
+            if self.artefact is None:
+                return self._from_table({}, workflow, run_id, at, str(price_id), 1.0)
+            found = self._estimate({}, workflow, run_id, at, str(price_id), math.nan, enabled=True)
+            return replace(found, features_digest=_features_digest(features))
+        except Exception:  # noqa: BLE001 - as above
             return self._nothing(features, workflow, run_id, at, price_id)
 
     def explain(
@@ -169,7 +181,7 @@ class EstimatorService:
         assert artefact is not None  # noqa: S101 - the caller has checked
         price = self.prices.get(price_id)
         reasons: list[Reason] = [] if price is not None else [Reason.PRICE_UNKNOWN]
-        if not (isinstance(resources, int | float) and math.isfinite(resources) and resources > 0):
+        if not (isinstance(resources, int | float) and 0.0 < resources < math.inf):
             reasons.append(Reason.FEATURE_INVALID)
             resources = 1.0
         request = self._request(features, workflow, run_id, at, float(resources), reasons)
@@ -295,7 +307,7 @@ def _magnitude(features: Mapping[str, Any], name: str, reasons: list[Reason]) ->
         return math.nan
     try:
         number = float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):  # an integer beyond floats, a signalling NaN
         number = math.inf
     if not math.isfinite(number):
         reasons.append(Reason.FEATURE_NOT_FINITE)

@@ -126,6 +126,25 @@ def test_never_an_exception_and_always_a_reason(service, features, workflow, pri
     assert found.cost is None or found.cost.is_finite()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": {"size": Decimal("sNaN")}},
+        {"features": {"size": object()}},
+        {"features": None},
+        {"features": [("size", 1.0)]},
+        {"resources": 10**400},
+        {"resources": []},
+        {"price_id": []},
+    ],
+    ids=str,
+)
+def test_what_cannot_even_be_read_is_still_v1_of_a_known_workflow(service, changes):
+    found = ask(service, **changes)
+    assert (found.source, found.cost) == ("v1", ask(service, enabled=False).cost)
+    assert {"feature-invalid", "feature-not-finite"} & set(found.reasons)
+
+
 def test_another_currency_is_priced_in_it(service):
     found = ask(service, price_id="aws-eur")
     assert (found.currency, found.source) == ("EUR", "v2")

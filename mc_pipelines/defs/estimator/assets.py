@@ -23,6 +23,7 @@ from mc_pipelines.defs.tables import outcome
 def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Run the backtest and keep its report."""
     from mc_pipelines.estimator.backtest import backtest, window_of
+    from mc_pipelines.estimator.ledger import ledger_drift, read_predictions
     from mc_pipelines.estimator.readers import history_from_facts
     from mc_pipelines.estimator.records import record_drift, record_warnings
     from mc_pipelines.estimator.report import metadata_of, render_html, render_markdown
@@ -33,10 +34,15 @@ def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     store = context.object_store
     first, last = window_of(days_with_facts(store))
     facts = scan_facts(store, first_day=first, last_day=last)
-    report = backtest(history_from_facts(facts))
+    history = history_from_facts(facts)
+    report = backtest(history)
     verdicts = {"served": report.workflows, "v1": report.workflows_v1, "v2": report.workflows_v2}
-    rows = [(source, row) for source, listed in verdicts.items() for row in listed]
+    rows = [(f"replay-{source}", row) for source, listed in verdicts.items() for row in listed]
     with context.database.begin() as connection:
+        served = ledger_drift(history, read_predictions(connection, history))
+        for one in served:
+            listed = [(one.source, row) for row in one.rows]
+            record_drift(connection, listed, as_of=report.end, window_days=one.window_days)
         record_drift(connection, rows, as_of=report.end, window_days=(report.end - report.start).days)
         record_warnings(connection, report.alarms, report.changes, at=report.end)
     page = render_html(report).encode()
@@ -45,7 +51,8 @@ def estimator_backtest(maestro: Maestro) -> dg.MaterializeResult[Any]:
     store.put(f"{name}.html", page, if_absent=True)
     store.put(f"{name}.json", json.dumps(report.summary()).encode(), if_absent=True)
     return dg.MaterializeResult(
-        metadata=metadata_of(report) | {"report": dg.MetadataValue.md(render_markdown(report)), "html": f"{name}.html"},
+        metadata=metadata_of(report, served)
+        | {"report": dg.MetadataValue.md(render_markdown(report)), "html": f"{name}.html"},
         data_version=dg.DataVersion(digest),
     )
 
@@ -58,7 +65,10 @@ def drift_is_within_bounds(context: dg.AssetCheckExecutionContext) -> dg.AssetCh
     """Read the verdicts of the backtest that was just made."""
     event = context.instance.get_latest_materialization_event(dg.AssetKey("estimator_backtest"))
     found = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    drift, undetermined = (int(str(found[name].value)) for name in ("workflows_drift", "workflows_undetermined"))
+    count = {name: int(str(value.value)) for name, value in found.items() if name.startswith(("workflows_", "ledger_"))}
+    drift, undetermined = (
+        count[f"workflows_{state}"] + count[f"ledger_{state}"] for state in ("drift", "undetermined")
+    )
     severity = dg.AssetCheckSeverity.ERROR if drift else dg.AssetCheckSeverity.WARN
-    problems = [f"{drift} workflows drift", f"{undetermined} cannot be judged yet"]
+    problems = [f"{drift} verdicts of DRIFT, replayed or served", f"{undetermined} cannot be told yet"]
     return dg.AssetCheckResult(severity=severity, **outcome(drift + undetermined == 0, problems))
