@@ -296,6 +296,9 @@ def differences(
         print_json([one.to_document() for one in found])
         return
     for one in found:
+        if not one.changed:
+            print(f"{one.service} {one.period.text}: nothing changed; evidence {one.evidence_after}")
+            continue
         rows = [
             (kind, change.name, change.before, change.after)
             for kind, changes in (("slice", one.slices), ("fact", one.facts), ("figure", one.figures))

@@ -58,6 +58,19 @@ def subject_of_period(assigned: Assigned, period: Period) -> Subject:
     )
 
 
+def begun(period: Period, now: datetime) -> Period:
+    """Return a period that has begun.
+
+    Raises:
+        InputError: it has not; of such a period nothing is kept or broken yet.
+    """
+    if period.start > now:
+        raise InputError(
+            "The period has not begun", field="period", value=period.text, mend="name one that has, such as this month"
+        )
+    return period
+
+
 def is_closed(contract: Contract, period: Period, now: datetime) -> bool:
     """Tell whether a period is over and its time for late facts has passed."""
     return period.end + contract.close_after <= now

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from mc_pipelines.foundation.money import Money
-from mc_pipelines.sla.contract import Contract, Measure, Objective
+from mc_pipelines.sla.contract import Contract, Measure, Objective, Source
 from mc_pipelines.sla.document import duration_text, percent_text
 from mc_pipelines.sla.evidence import Evidence
 from mc_pipelines.sla.facts import Kind
@@ -74,7 +74,7 @@ def _under(name: str, terms: Contract, contract: Contract, evidence: Evidence) -
         currency=contract.currency,
         minimum=terms.minimum if same_currency else None,
     )
-    why = _untold(asked, evidence)
+    why = _untold(asked, contract, evidence)
     if why is not None:
         return Counterfactual(name, terms.source_text, None, None, None, None, why)
     judgement = judge(asked, replace(evidence, earlier=()))
@@ -90,9 +90,10 @@ def _under(name: str, terms: Contract, contract: Contract, evidence: Evidence) -
     )
 
 
-def _untold(asked: Contract, evidence: Evidence) -> str | None:
+def _untold(asked: Contract, own: Contract, evidence: Evidence) -> str | None:
     if asked.counts_slices and not evidence.slices:
-        return "nothing was counted: the contract is measured on incidents"
+        on_incidents = own.source is Source.INCIDENTS
+        return "nothing was counted" + (": the contract is measured on incidents" if on_incidents else " in the period")
     if asked.slice_ms is not None and any(asked.slice_ms % day.granule_ms for day in evidence.slices):
         return f"needs slices of {duration_text(asked.slice_ms)}, and longer ones were counted"
     if asked.measure is Measure.DEPLOYED_DOWNTIME and not evidence.of_kind(Kind.DEPLOYMENT):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +12,7 @@ from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.money import Money, decimal_text
 from mc_pipelines.sla.attainment import (
     Attainment,
+    Counts,
     State,
     attain_events,
     attain_intervals,
@@ -117,8 +120,24 @@ def attain_window(contract: Contract, evidence: Evidence, window: Interval) -> A
 
 
 def _days(contract: Contract, evidence: Evidence, period: Period, charge: Fraction) -> tuple[DayShare, ...]:
-    to_date = [(day.first, attain(contract, evidence, period.until(day.first))) for day in period.days()]
-    return tuple(daily_shares(contract, to_date, charge))
+    return tuple(daily_shares(contract, list(_to_date(contract, evidence, period)), charge))
+
+
+def _to_date(contract: Contract, evidence: Evidence, period: Period) -> Iterator[tuple[date, Attainment]]:
+    """Yield each local day with the attainment from the first to it; slices of the days before are kept, not read."""
+    length = contract.slice_ms
+    if not contract.counts_slices or contract.measure is Measure.EVENTS or length is None:
+        yield from ((day.first, attain(contract, evidence, period.until(day.first))) for day in period.days())
+        return
+    maintenance = union(evidence.intervals(Kind.MAINTENANCE))
+    slices: dict[int, Counts] = {}
+    for day in period.days():
+        found = contract_slices(contract, evidence.slices, day.interval, maintenance, origin=period.interval.start)
+        for number, counts in found.items():
+            # a slice that a midnight cuts is of both days
+            slices[number] = slices[number] + counts if number in slices else counts
+        in_period = slices_in(period.until(day.first).interval, length)
+        yield day.first, attain_slices(contract, slices, in_period)
 
 
 def _hold(attainment: Attainment, charge: Fraction | None) -> str | None:

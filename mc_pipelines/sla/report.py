@@ -14,7 +14,7 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import NotFoundError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.foundation.money import Money
-from mc_pipelines.sla.assessment import Assessment, assess
+from mc_pipelines.sla.assessment import Assessment, assess, begun
 from mc_pipelines.sla.attainment import round_down
 from mc_pipelines.sla.budget import burn_rate, burns, error_budget
 from mc_pipelines.sla.calendar import parse_period
@@ -126,12 +126,13 @@ def assess_period(
 
     Raises:
         NotFoundError: the tenant has no contract then.
+        InputError: the period is malformed, or has not begun.
     """
     found = []
     for assigned in list_assignments(connection, tenant=tenant):
         given = parse_period(period, assigned.contract.zone)
         if assigned.overlaps(given.first, given.last):
-            billing = assigned.billing_period(given.first)
+            billing = begun(assigned.billing_period(given.first), now)
             found.append(assess(connection, assigned, billing, now=now, as_known_at=as_known_at))
     if not found:
         raise NotFoundError("The tenant has no contract on these days", field="tenant", value=tenant)

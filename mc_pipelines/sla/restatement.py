@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.clock import rfc3339
-from mc_pipelines.foundation.errors import NotFoundError
+from mc_pipelines.foundation.errors import InputError, NotFoundError
 from mc_pipelines.foundation.ids import Digest, ServiceId, TenantId
-from mc_pipelines.sla.assessment import Assessment, assess
+from mc_pipelines.sla.assessment import Assessment, assess, begun
 from mc_pipelines.sla.calendar import Period, parse_period
 from mc_pipelines.sla.contract_store import Assigned, list_assignments
 from mc_pipelines.sla.evidence import Evidence
@@ -131,12 +131,20 @@ def restated_period(
 
     Raises:
         NotFoundError: the tenant has no contract then.
+        InputError: the period is malformed or has not begun, or the moments are in the wrong order.
     """
+    if after < before:
+        raise InputError(
+            "The later state of knowledge is before the earlier",
+            field="after",
+            value=rfc3339(after),
+            mend="exchange the two",
+        )
     found = []
     for assigned in list_assignments(connection, tenant=tenant):
         given = parse_period(period, assigned.contract.zone)
         if assigned.overlaps(given.first, given.last):
-            billing = assigned.billing_period(given.first)
+            billing = begun(assigned.billing_period(given.first), now)
             found.append(restated_between(connection, assigned, billing, before=before, after=after, now=now))
     if not found:
         raise NotFoundError("The tenant has no contract on these days", field="tenant", value=tenant)

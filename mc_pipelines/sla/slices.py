@@ -211,6 +211,7 @@ def rows_in(days: Iterable[SliceDay], window: Interval) -> list[tuple[Interval, 
     found = [
         (Interval(row.number * day.granule_ms, (row.number + 1) * day.granule_ms), row)
         for day in days
+        if day_start_ms(day.day) < window.end and window.start < day_start_ms(day.day) + DAY_MS
         for row in day.rows
         if window.start <= row.number * day.granule_ms < window.end
     ]
@@ -226,13 +227,19 @@ def counts_in(days: Iterable[SliceDay], window: Interval, excluded: Sequence[Int
 
 
 def contract_slices(
-    contract: Contract, days: Iterable[SliceDay], window: Interval, excluded: Sequence[Interval]
+    contract: Contract,
+    days: Iterable[SliceDay],
+    window: Interval,
+    excluded: Sequence[Interval],
+    *,
+    origin: int | None = None,
 ) -> dict[int, Counts]:
-    """Return the counts per slice of the contract, numbered from the start of the window."""
+    """Return the counts per slice of the contract, numbered from ``origin`` (ms) or the window's start."""
     length = contract.slice_ms or contract.granule_ms
+    first = window.start if origin is None else origin
     found: dict[int, Counts] = {}
     for span, row in rows_in(days, window):
-        number = (span.start - window.start) // length
+        number = (span.start - first) // length
         counts = _masked(row, span, excluded)
         found[number] = found[number] + counts if number in found else counts
     return found

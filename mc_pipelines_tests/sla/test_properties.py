@@ -29,7 +29,7 @@ from mc_pipelines.sla.credit import credit_due, daily_shares
 from mc_pipelines.sla.document import seal_contract
 from mc_pipelines.sla.facts import Kind
 from mc_pipelines.sla.intervals import Interval, clip, subtract, total_length, union
-from mc_pipelines.sla.judgement import judge
+from mc_pipelines.sla.judgement import attain, judge
 from mc_pipelines.sla.library import template, template_names
 from mc_pipelines_tests.sla.test_recompute import evidence_of, fact
 
@@ -140,6 +140,18 @@ def test_days_of_every_measure_sum_to_the_periods_credit(name: str) -> None:
         assert len(judgement.days) == (evidence.period.last - evidence.period.first).days + 1
         if judgement.decision is not None:
             assert sum(share.share.minor for share in judgement.days) == judgement.decision.credit.minor
+
+
+@pytest.mark.parametrize("name", ["aws-s3-standard", "gcp-functions-2020"])
+@pytest.mark.parametrize("length_ms", [300_000, HOUR, 7 * HOUR])
+def test_each_day_is_judged_as_the_period_up_to_it(name: str, length_ms: int) -> None:
+    """Also where a midnight cuts a slice, as in Lord Howe's half-hour change and with seven hours always."""
+    contract = replace(template(name).contract, zone="Australia/Lord_Howe", slice_ms=length_ms)
+    evidence = evidence_of(seal_contract(contract), random.Random(7 + length_ms))  # noqa: S311 - cases, not secrets
+    days = judge(contract, evidence).days
+    expected = [attain(contract, evidence, evidence.period.until(share.day)) for share in days]
+    assert [share.attainment for share in days] == expected
+    assert len({one.good for one in expected}) > 2
 
 
 @given(st.dictionaries(st.integers(0, 99), st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), max_size=40))
