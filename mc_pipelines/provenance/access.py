@@ -9,7 +9,7 @@ what is walked in the first place. When the policy gives no filter, nothing is r
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -143,12 +143,14 @@ class View:
         since: the last moment at which something began or ended, microseconds since 1970.
         until: the next such moment; the view holds until then.
         position: the events up to which it reads (tenant's, shared).
+        derived: what was worked out from it by name, for the pages of one answer; it goes with the view.
     """
 
     visible: Visible
     since: int
     until: int
     position: tuple[int, int]
+    derived: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def view_of(snapshot: Snapshot, allowed: Filter, *, valid_at: int, position: tuple[int, int] | None = None) -> View:

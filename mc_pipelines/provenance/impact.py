@@ -25,6 +25,8 @@ from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.walk import DESCENDANTS, Reached, Stop, Walk
 
 _BUNDLE, _RECEIPT = KIND_CODE["bundle"], KIND_CODE["receipt"]
+_KEPT = 16
+"""Answers whose counts a view keeps."""
 _PLURAL = {"execution": "executions", "receipt": "receipts", "manifest": "manifests", "package": "packages"}
 
 
@@ -54,16 +56,29 @@ def impact_answer(
         first = (0, 0) if before is None else (before.nodes, before.edges)
         if first[0] + query.limit > MAXIMUM_PAGED:
             raise QueryError(f"All pages together hold at most {MAXIMUM_PAGED} nodes", field="cursor")
-        everything = cone(opened, found.number, DESCENDANTS, types=query.types, kinds=query.kinds)
+        facts = _counted(opened, query, found, live)
         page = _page(opened, query, found, first)
         cursor = next_cursor(opened, query, page, allowed, cursors)
-        facts = _facts(opened, query, found, everything, live)
         facts["truncated"] = truncation(opened.snapshot, page, cursor)
         facts["complete"] = complete = facts["countsComplete"] and page.stop is Stop.NONE
         nodes, edges = write_graph(opened.snapshot, page, first_node=first[0], first_edge=first[1])
         body = b'{%b,"nodes":[%b],"edges":[%b]}' % (orjson.dumps(facts)[1:-1], nodes, edges)
         size = (len(page.nodes) - first[0], len(page.lower) - first[1])
         return Answer(body, etag, Form.JSON.media_type, *size, complete, cursor)
+
+
+def _counted(opened: Opened, query: ImpactQuery, found: Found, live: list[str]) -> dict[str, Any]:
+    """Return what is said of all that stands on the node, counted once for the pages of an answer."""
+    key = (impact_answer.__name__, found, query.types, query.kinds, query.plan, tuple(live))
+    kept = opened.view.derived
+    facts: dict[str, Any] | None = kept.get(key)
+    if facts is None:
+        everything = cone(opened, found.number, DESCENDANTS, types=query.types, kinds=query.kinds)
+        facts = _facts(opened, query, found, everything, live)
+        if len(kept) >= _KEPT:
+            kept.clear()
+        kept[key] = facts
+    return dict(facts)
 
 
 def _page(opened: Opened, query: ImpactQuery, found: Found, first: tuple[int, int]) -> Reached:

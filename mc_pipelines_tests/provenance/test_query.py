@@ -16,14 +16,16 @@ from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.errors import NotFoundError, UnavailableError
 from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance import impact
 from mc_pipelines.provenance.access import EVERYTHING, Reader, decide
+from mc_pipelines.provenance.cone import cone
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims, ingest_many
 from mc_pipelines.provenance.generations import build_generation, check_structure
 from mc_pipelines.provenance.identity import package_id
 from mc_pipelines.provenance.model import PUBLIC, Claims, Edge, EdgeType, Kind, Node, Purpose
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import GraphQuery, QueryError, parse_query
+from mc_pipelines.provenance.request import GraphQuery, ImpactQuery, QueryError, parse_query
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines_tests.conftest import TestDatabase
 from mc_pipelines_tests.provenance.test_edge_log import ACME, BOLT, sbom
@@ -271,3 +273,28 @@ def test_a_claim_counts_once_however_often_it_is_made(
     assert len(ask(store, GraphQuery(run.id))["edges"]) == 2
     build_generation(database.app, tmp_path, ACME, clock=clock)
     assert len(ask(store, GraphQuery(run.id))["edges"]) == 2
+
+
+def test_pages_of_an_impact_count_what_is_affected_once(
+    database: TestDatabase, clock: FrozenClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page reads now, those after it at the events of the first: two views, so two counts at most."""
+    counted = []
+    monkeypatch.setattr(impact, "cone", lambda *given, **more: counted.append(1) or cone(*given, **more))
+    store = store_of(database, tmp_path, clock)
+    ingest_claims(database.app, ACME, sbom("hub", {f"p{n}": ["libc6"] for n in range(20)}), clock=clock)
+    pages, cursor = [], None
+    while True:
+        query = ImpactQuery(purl("libc6"), limit=4, cursor=cursor)
+        answer = impact.impact_answer(store, ACME, query, EVERYTHING, KEY)
+        pages.append(json.loads(answer.body))
+        cursor = answer.cursor
+        if cursor is None:
+            break
+    assert len(pages) == 6
+    assert len(counted) == 2
+    assert {page["counts"]["total"]["package"] for page in pages} == {20}
+    assert len({node["id"] for page in pages for node in page["nodes"]}) == 21
+    ingest_claims(database.app, ACME, sbom("more", {"p20": ["libc6"]}), clock=clock)
+    newest = json.loads(impact.impact_answer(store, ACME, ImpactQuery(purl("libc6")), EVERYTHING, KEY).body)
+    assert newest["counts"]["total"] == {"package": 21}
