@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from mc_pipelines.foundation.money import Money
 from mc_pipelines.sla.assessment import Assessment
 from mc_pipelines.sla.attainment import State
+from mc_pipelines.sla.draft import REFUSED, REVERSED, DraftOutcome
 from mc_pipelines.sla.draft_store import OPEN, list_drafts
 from mc_pipelines.sla.note_store import list_notes
 
@@ -44,6 +45,20 @@ def breach_rows(assessments: Iterable[Assessment]) -> list[tuple[str, str, str, 
         worst = min((value for value in shown if value is not None), default=None)
         rows.append((*key, len(broken), worst, _sums(decided), len(broken) - len(decided)))
     return rows
+
+
+def outcome_rows(outcomes: Iterable[DraftOutcome]) -> list[tuple[str, str, int]]:
+    """Return status, reason and how many periods.
+
+    What people wrote for a rejection or a reversal stays out, and so do the ids in a contradiction of facts: both may
+    name a tenant.
+    """
+    written = {REFUSED, REVERSED}
+    counted = Counter(
+        (one.status, "" if one.reason is None or one.status in written else one.reason.partition("; field ")[0])
+        for one in outcomes
+    )
+    return [(*key, count) for key, count in sorted(counted.items())]
 
 
 def exposure(connection: Connection, assessments: Sequence[Assessment]) -> dict[str, list[Money]]:

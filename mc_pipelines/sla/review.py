@@ -153,7 +153,7 @@ def _one_signature(
     if len(envelope.signatures) != 1:
         raise InputError("An approval carries exactly one signature", field="signatures")
     key_id = envelope.signatures[0].keyid
-    holder = key_holder(connection, key_id, at=now)
+    holder = key_holder(connection, key_id, at=now) if key_id.isprintable() else None
     if holder is None or holder.person_id != person.person_id:
         raise ForbiddenError(
             "The key is not one of the person who is signed in",

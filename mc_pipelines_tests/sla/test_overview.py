@@ -17,11 +17,13 @@ from mc_pipelines.sla.assessment import assess_all, periods_of
 from mc_pipelines.sla.budget import burns, error_budget
 from mc_pipelines.sla.contract_store import list_assignments
 from mc_pipelines.sla.counterfactual import counterfactuals
+from mc_pipelines.sla.draft import draft_credits
 from mc_pipelines.sla.metrics import sla_metrics
-from mc_pipelines.sla.overview import breach_rows, exposure, standing_rows
+from mc_pipelines.sla.overview import breach_rows, exposure, outcome_rows, standing_rows
 from mc_pipelines.sla.pictures import attainment_calendar, budget_burn_down, credit_exposure
 from mc_pipelines.sla.report import make_report
 from mc_pipelines.sla.restatement import restated_between
+from mc_pipelines.sla.review import reject
 from mc_pipelines_tests.sla.conftest import World, execution
 
 pytestmark = pytest.mark.database
@@ -147,3 +149,13 @@ def test_the_same_month_under_published_contracts(world: World) -> None:
     assert found["azure-vm-zones"].reason == "nobody recorded when it was deployed"
     assert found["aws-compute-region"].reason == "no breach"
     assert found["aws-compute-region"].credit == Money("USD", 0)
+
+
+@pytest.mark.database
+def test_what_is_shown_without_a_login_repeats_nothing_that_may_name_a_tenant(world: World) -> None:
+    world.breach()
+    draft = world.draft()
+    reject(world.database, world.clock, draft.draft_id, world.checker, "acme disputes the invoice")
+    assert outcome_rows(draft_credits(world.database, world.clock)) == [("rejected", "", 1)]
+    world.charge("5", identity="acme/invoice-8", currency="EUR")
+    assert outcome_rows(draft_credits(world.database, world.clock)) == [("hold", "A charge is in another currency", 1)]

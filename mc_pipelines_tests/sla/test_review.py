@@ -183,6 +183,10 @@ def test_text_that_the_database_cannot_hold_is_refused_and_audited(world: World)
         reject(world.database, world.clock, draft.draft_id, world.maker, "a\0b")
     with pytest.raises(NotFoundError):
         reject(world.database, world.clock, "\0", world.maker, "the invoice is disputed")
+    signed = world.signed_by(world.maker, draft)
+    nameless = replace(signed, signatures=(replace(signed.signatures[0], keyid="\0"),))  # type: ignore[arg-type]
+    with pytest.raises(ForbiddenError):
+        approve(world.database, world.clock, draft.draft_id, world.maker, nameless)
 
 
 @pytest.mark.database

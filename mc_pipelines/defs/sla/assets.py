@@ -95,11 +95,11 @@ def sla_attainment(maestro: Maestro) -> dg.MaterializeResult[Any]:
 def credit_drafts(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Draft what closed periods owe, end what expired, and count what waits."""
     from mc_pipelines.sla.draft import age_drafts, draft_credits
+    from mc_pipelines.sla.overview import outcome_rows
 
     opened = maestro.open()
     outcomes = draft_credits(opened.database, opened.clock)
     expired, reminded = age_drafts(opened.database, opened.clock)
-    counted = Counter((one.status, one.reason or "") for one in outcomes)
     exposure: Counter[str] = Counter()
     for one in outcomes:
         if one.draft is not None:
@@ -109,9 +109,7 @@ def credit_drafts(maestro: Maestro) -> dg.MaterializeResult[Any]:
             "new": sum(one.new for one in outcomes),
             "expired": len(expired),
             "overdue": len(reminded),
-            "periods": table(
-                ("status", "reason", "periods"), [(*key, count) for key, count in sorted(counted.items())]
-            ),
+            "periods": table(("status", "reason", "periods"), outcome_rows(outcomes)),
             "exposure": table(("currency", "minor units waiting"), sorted(exposure.items())),
         }
     )
