@@ -172,7 +172,7 @@ def fact_of(kind: Kind, value: Any) -> Fact:
 
 def _tenant(kind: Kind, value: Any, tenant: Any) -> TenantId | None:
     # The stored form says null; a row without the member is rather a slip than an outage of everybody.
-    if "tenant" not in value:
+    if not isinstance(value, dict) or "tenant" not in value:
         raise InputError("A required field is missing", field=f"{kind.value}.tenant", mend="or write tenant: all")
     if tenant is None or (isinstance(tenant, str) and tenant in _EVERYBODY):
         return None

@@ -67,9 +67,12 @@ def _csv_rows(content: bytes, kind: Kind, source: str) -> Iterator[dict[str, Any
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         rows = list(reader)
-        columns = set(reader.fieldnames or ())
+        names = list(reader.fieldnames or ())
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The file is not CSV in UTF-8: {error}", field="path", value=source) from error
+    columns = set(names)
+    if len(columns) != len(names):
+        raise InputError("A column stands twice in the header", field="path", value=source)
     if any(None in row or None in row.values() for row in rows):
         raise InputError("A row has more or fewer cells than the header", field="path", value=source)
     if kind is Kind.CHARGE and columns >= _FOCUS:

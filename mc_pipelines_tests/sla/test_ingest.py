@@ -134,8 +134,17 @@ def test_an_amount_is_a_plain_decimal_number_that_can_be_written_out(amount: str
     assert caught.value.field == "charge.amount"
 
 
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "charges.csv"
+    path.write_text("id,tenant,service,from,until,amount,amount,currency,source\n")
+    with pytest.raises(InputError, match="stands twice"):
+        read_facts(path, Kind.CHARGE)
+
+
 def test_a_probe_or_a_window_of_the_wrong_type_is_refused() -> None:
     window = {name: INCIDENT[name] for name in ("id", "service", "from", "until", "source")} | {"tenant": "acme"}
+    with pytest.raises(InputError):
+        facts_of(Kind.PROBE, None)
     for kind, changes in ((Kind.PROBE, {"good": []}), (Kind.MAINTENANCE, {"reason": ["moved"]})):
         with pytest.raises(InputError):
             facts_of(kind, window | changes)
