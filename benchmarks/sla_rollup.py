@@ -11,6 +11,7 @@ service, one file a day.
 - equal: the rivals' tables are compared with ours, row by row, and ours with itself cut into files in other ways.
 - pieces: a day in eight files with one row in a hundred corrected: only the newest row of each attempt counts, in
   DuckDB too.
+- many_files: a day in a thousand small files, as a runner writes it, and one more such file.
 - restate: one late file of one tenant arrives for a closed month; roll up, judge again, and say what changed.
 """
 
@@ -275,6 +276,25 @@ def orders(folder: str, day: date, sends: Any) -> None:
     sends.send(sorted(found))
 
 
+def many_files(folder: str, number: int, sends: Any) -> None:
+    """Count a day that a runner wrote in many small files, and add one more such file to it; send the CPU seconds."""
+    from mc_pipelines.executions.fact_versions import changed_rows
+    from mc_pipelines.sla.late_counts import late_shifts
+    from mc_pipelines.sla.rollup import BASE, roll_day
+
+    store, rows = LocalObjectStore(Path(folder)), 200
+    for piece in range(number + 1):
+        write_facts(store, facts_of(FIRST_DAY, rows, np.random.default_rng((5, piece))))
+    [files] = files_in(Path(folder)).values()
+    cpu = time.process_time()
+    roll_day(files[:-1], [BASE], FIRST_DAY)
+    whole = time.process_time() - cpu
+    cpu = time.process_time()
+    gone, come = changed_rows(files, [False] * number + [True], sorted(BASE.columns))
+    late_shifts(gone, come, BASE, FIRST_DAY)
+    sends.send({"files": number, "rows": number * rows, "cpu_s": whole, "one_more_cpu_s": time.process_time() - cpu})
+
+
 @contextmanager
 def house(home: Path) -> Iterator[Any]:
     """Open an embedded PostgreSQL in a temporary folder; yield its database and a function for its CPU seconds."""
@@ -387,6 +407,8 @@ def run(folder: Path, events: int, threads: int, pandas_days: int) -> dict[str, 
         cut(folder / "month", Path(pieces), days[:1])
         in_pieces = {name: measured(child, name, pieces, days[:1], 1, threads) for name in ("ours", "duckdb_newest")}
         found_orders = measured(orders, pieces, days[0])
+    with tempfile.TemporaryDirectory(prefix="mc-bench-", dir=folder) as small:
+        small_files = measured(many_files, small, 1000)
     database = measured(stored, month)
     per_second = {name: rows / rivals[name]["cpu_s"] for name in ("ours", "ours_counts", "duckdb", "polars")}
     per_second["pandas"] = rows * len(some) / DAYS / rivals["pandas"]["cpu_s"]
@@ -419,6 +441,7 @@ def run(folder: Path, events: int, threads: int, pandas_days: int) -> dict[str, 
         },
         "stored": database["stored"] | {"rows_per_client_cpu_s": rows / database["stored"]["client_cpu_s"]},
         "restate": database["restate"],
+        "many_files": small_files,
         "pieces": {
             "rows_per_cpu_s": rows / DAYS / in_pieces["ours"]["cpu_s"],
             "ratio_duckdb": in_pieces["duckdb_newest"]["cpu_s"] / in_pieces["ours"]["cpu_s"],
