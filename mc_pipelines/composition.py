@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mc_pipelines.provenance.trust_logic import GatePolicy
     from mc_pipelines.provenance.trust_roots import TrustRoots
     from mc_pipelines.provenance.verification import VerdictCache
+    from mc_pipelines.runner.budget import BudgetGate
     from mc_pipelines.runner.dispatcher import Dispatcher
     from mc_pipelines.runner.estimates import Estimator
     from mc_pipelines.runner.policies import PackSource
@@ -97,6 +98,16 @@ class Context:
         from mc_pipelines.runner.estimates import ChampionEstimates
 
         return ChampionEstimates(self.object_store)
+
+    @cached_property
+    def budget_gate(self) -> BudgetGate:
+        """What publish asks about a manifest with a budget."""
+        from mc_pipelines.decision.engine import open_engine
+        from mc_pipelines.decision.packs import loaded
+        from mc_pipelines.runner.budget import PACK, BudgetGate
+
+        pack = loaded(PACK)
+        return BudgetGate(lambda: open_engine(self.settings, pack), pack.revision)
 
     @cached_property
     def gate_policy(self) -> GatePolicy:

@@ -61,7 +61,9 @@ def publish(
     now = context.clock.now()
     store_inputs(context.encrypted_store, parsed, files)
     with context.database.begin() as connection:
-        execution_id, new = publish_manifest(connection, parsed, now=now, estimator=context.estimates)
+        execution_id, new = publish_manifest(
+            connection, parsed, now=now, estimator=context.estimates, gate=context.budget_gate
+        )
         estimate = estimate_of(get_transitions(connection, execution_id))
     if json:
         print_json({"executionId": execution_id, "manifestDigest": parsed.digest, "new": new, "estimate": estimate})

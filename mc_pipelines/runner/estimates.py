@@ -82,6 +82,7 @@ class ChampionEstimates:
             "low": None if estimate.low is None else str(estimate.low),
             "high": None if estimate.high is None else str(estimate.high),
             "currency": estimate.currency,
+            "confidence": str(round(estimate.confidence, 6)),
             "source": estimate.source,
             "reasons": list(estimate.reasons),
         }

@@ -23,6 +23,7 @@ from mc_pipelines.foundation.clock import as_utc
 from mc_pipelines.foundation.errors import ConflictError, InputError
 from mc_pipelines.foundation.ids import ExecutionId, TenantId, uuid7
 from mc_pipelines.foundation.tenants import get_tenant
+from mc_pipelines.runner.budget import BudgetGate
 from mc_pipelines.runner.estimates import Estimator
 from mc_pipelines.runner.queue import enqueue
 from mc_pipelines.runner.sealing import SealedStore
@@ -40,7 +41,12 @@ def input_path(tenant: str, digest: str) -> str:
 
 
 def publish(
-    connection: Connection, manifest: Manifest, *, now: datetime, estimator: Estimator | None = None
+    connection: Connection,
+    manifest: Manifest,
+    *,
+    now: datetime,
+    estimator: Estimator | None = None,
+    gate: BudgetGate | None = None,
 ) -> tuple[ExecutionId, bool]:
     """Record and queue an execution in the caller's transaction; return its id and whether it is new.
 
@@ -51,17 +57,24 @@ def publish(
         manifest: what to run.
         now: the moment from which its waiting counts.
         estimator: asked for an estimate; what it gives stands in the execution's first step and in its facts.
+        gate: asked where the manifest has a budget.
 
     Raises:
         NotFoundError: the tenant is unknown.
         InputError: the deadline has passed.
         ConflictError: the key was used for another manifest.
+        ForbiddenError: the manifest has a budget, and the estimate is surely past it.
     """
-    return publish_all(connection, [manifest], now=now, estimator=estimator)[0]
+    return publish_all(connection, [manifest], now=now, estimator=estimator, gate=gate)[0]
 
 
 def publish_all(
-    connection: Connection, manifests: Sequence[Manifest], *, now: datetime, estimator: Estimator | None = None
+    connection: Connection,
+    manifests: Sequence[Manifest],
+    *,
+    now: datetime,
+    estimator: Estimator | None = None,
+    gate: BudgetGate | None = None,
 ) -> list[tuple[ExecutionId, bool]]:
     """Publish many at once, all or none; return id and whether it is new, in the order given. As :func:`publish`."""
     moment = as_utc(now, field="now")
@@ -84,7 +97,10 @@ def publish_all(
         estimate = (
             None if estimator is None else estimator.at_publish(connection, one.execution_id, manifest, at=moment)
         )
-        detail = {} if estimate is None else {"estimate": dict(estimate)}
+        detail: dict[str, Any] = {} if estimate is None else {"estimate": dict(estimate)}
+        ruling = None if gate is None else gate.judge(manifest, estimate)
+        if ruling is not None:
+            detail["budget"] = ruling
         steps.append(Transition(one.execution_id, 0, 0, State.PUBLISHED, moment, detail))
         steps.append(Transition(one.execution_id, 0, 0, State.QUEUED, moment))
         queued.append(one.execution_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -42,7 +42,7 @@ def engine():
     ],
 )
 def test_the_gate_reads_bound_and_confidence(engine, estimate, left, allow, deny, review):
-    document = budget_input(estimate, Money.of(left, "USD"))
+    document = budget_input(asdict(estimate), Money.of(left, "USD"))
     assert engine.evaluate("data.budget.allow", document).require() is allow
     for name, expected in (("deny", deny), ("review", review)):
         found = engine.evaluate(f"data.budget.{name}", document).require()

@@ -27,6 +27,7 @@ _ESTIMATE = {
     "low": "0.0031",
     "high": "0.0058",
     "currency": "USD",
+    "confidence": "0.91",
     "source": "v2",
     "reasons": [],
 }
@@ -104,7 +105,9 @@ def create(
     access.require(parsed.tenant)
     store_inputs(context.encrypted_store, parsed, {})
     with context.database.begin() as connection:
-        execution_id, new = publish(connection, parsed, now=context.clock.now(), estimator=context.estimates)
+        execution_id, new = publish(
+            connection, parsed, now=context.clock.now(), estimator=context.estimates, gate=context.budget_gate
+        )
     found = ExecutionAnswer(**_facts(context, _recorded(context, str(execution_id))))
     return JSONResponse(
         found.model_dump(mode="json", by_alias=True),
