@@ -68,6 +68,28 @@ def test_a_log_line_masks_what_is_secret(capsys: pytest.CaptureFixture[str]) -> 
     assert (line["event"], line["rows"], line["bearer_token"], line["logger"]) == ("opened", 3, "***", "here")
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    configure(Settings(log_json=as_json))
+    environment = {"PASSWORD": "hunt" + "er2"}
+    try:
+        environment["PASS"]
+    except KeyError:
+        get_logger("here").warning("failed", exc_info=True)
+    written = capsys.readouterr().err
+    assert "KeyError" in written
+    assert "hunter2" not in written
+
+
+def test_a_logger_made_before_the_settings_follows_them(capsys: pytest.CaptureFixture[str]) -> None:
+    early = get_logger("here")
+    configure(Settings(log_json=True))
+    early.info("opened", token="geheim")
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert json.loads(written.err)["token"] == "***"
+
+
 def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     configure(Settings(log_level="warning"))
     get_logger("here").info("quiet")

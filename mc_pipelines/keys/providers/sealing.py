@@ -140,6 +140,13 @@ class KeyringFile:
                 value=f"{self.path} has mode {mode:04o}",
                 mend=f"chmod 600 {self.path}, and rotate its keys if others had the chance to read them",
             )
+        if found.st_uid != os.geteuid():
+            raise ConfigurationError(
+                "The keyring belongs to another user, who may read and change it",
+                field="keyring",
+                value=f"{self.path} belongs to user {found.st_uid}, this process is user {os.geteuid()}",
+                mend="run as its owner, or give it to this user with chown",
+            )
 
     def _decrypt(self, parameters: Any, body: bytes) -> bytes:
         if self._passphrase is None:

@@ -47,7 +47,7 @@ def test_a_missing_file_is_an_empty_keyring_and_reading_makes_none(keyring: Loca
         keyring.primary("signer")
 
 
-def test_only_its_owner_may_read_the_file(keyring: LocalKeyring, path: Path) -> None:
+def test_only_its_owner_may_read_the_file(keyring: LocalKeyring, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keyring.create("signer", KeyUse.SIGN)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -59,6 +59,10 @@ def test_only_its_owner_may_read_the_file(keyring: LocalKeyring, path: Path) -> 
             keyring.primary("signer")
     path.chmod(0o600)
     assert len(LocalKeyring(path).inventory()) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+        with pytest.raises(ConfigurationError, match="another user"):
+            LocalKeyring(path).inventory()
 
 
 def test_create_and_rotate_are_idempotent_and_a_new_version_is_not_primary(keyring: LocalKeyring) -> None:
