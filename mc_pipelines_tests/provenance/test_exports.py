@@ -174,3 +174,11 @@ def test_cytoscape_has_what_its_loader_needs() -> None:
 )
 def test_the_weightiest_media_type_wins(accept: str | None, form: Form) -> None:
     assert choose_form(None, accept) is form
+
+
+def test_ids_that_look_alike_stay_apart_in_dot() -> None:
+    names = ("job:a b", "job:a\u00a0b", "job:a\u200bb", "job:ab")
+    nodes = tuple(GraphNode(name, Kind.MANIFEST, 0) for name in names)  # type: ignore[arg-type]
+    written = write_form(Subgraph(names[0], nodes, (), {"complete": True}), Form.DOT).decode()
+    drawn = {line.partition(" [label")[0] for line in written.splitlines() if "kind=" in line}
+    assert len(drawn) == len(names)

@@ -1,8 +1,9 @@
-"""Graphviz DOT: ids are quoted strings, so any id is a node name, but for a backslash before a quote (%5C)."""
+"""Graphviz DOT: ids are quoted strings, so any id is a node name; what cannot stand in one is percent-encoded."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 from mc_pipelines.provenance.formats.appearance import CLAIMED, LOOKS, PRUNED, VERIFIED, short_name
 from mc_pipelines.provenance.formats.notes import incompleteness
@@ -39,11 +40,15 @@ def _node(node: GraphNode) -> str:
 
 def _label(text: str) -> str:
     """Quote text that is drawn: a backslash begins an escape there, so it is doubled."""
-    return _name(text.replace("\\", "\\\\"))
+    plain = "".join(each if each.isprintable() else " " for each in text)
+    return _name(plain.replace("\\", "\\\\"))
 
 
 def _name(text: str) -> str:
-    """Quote a name: a backslash stands for itself, but no name can hold one before a quote or at its end."""
-    plain = "".join(each if each.isprintable() else " " for each in text)
+    """Quote a name: a backslash stands for itself, but no name can hold one before a quote or at its end.
+
+    What is not printed is encoded, for a space in its place would make one node of two.
+    """
+    plain = "".join(each if each.isprintable() else quote(each) for each in text)
     whole = _LONE.sub(lambda found: found[0][:-1] + "%5C", plain)
     return '"{}"'.format(whole.replace('"', '\\"'))
