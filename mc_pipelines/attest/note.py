@@ -264,7 +264,7 @@ def verify_note(note: SignedNote, keys: Iterable[NoteKey]) -> tuple[NoteKey, ...
             "No trusted key has signed the note",
             field="signatures",
             value=[f"{one.name}+{one.key_hash.hex()}" for one in note.signatures],
-            mend="trust the log's key, or refuse the note",
+            mend="refuse it, unless its holder publishes a newer trust file that has this key",
         )
     return tuple(found)
 

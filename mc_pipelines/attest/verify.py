@@ -133,7 +133,8 @@ def verify_envelope(
         holder = _check_key(trust, key_id, signed_at, report)
         if holder not in holders:
             holders.append(holder)
-    report.proved.append(f"{len(holders)} different holder(s) signed exactly this content: {', '.join(holders)}.")
+    who = "1 key holder" if len(holders) == 1 else f"{len(holders)} different key holders"
+    report.proved.append(f"{who} signed exactly this content: {', '.join(holders)}.")
     if signed_at is None:
         report.not_proved.append("When it was signed: no log proof is beside the file.")
     if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE:

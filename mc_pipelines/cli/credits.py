@@ -47,16 +47,18 @@ def list_all(
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.foundation.ids import TenantId
     from mc_pipelines.sla.draft_store import list_drafts
+    from mc_pipelines.sla.note_store import list_notes
 
     context = open_context()
     with context.database.begin() as connection:
         drafts = list_drafts(connection, tenant=None if tenant is None else TenantId(tenant), state=state)
-    rows = [_draft_row(draft) for draft in drafts]
+        numbers = {issued.draft_id: issued.number for issued in list_notes(connection)}
+    rows = [_draft_row(draft) | {"number": numbers.get(draft.draft_id)} for draft in drafts]
     if json:
         print_json(rows)
     else:
-        columns = ("id", "tenant", "period", "kind", "amount", "state", "signatures")
-        print_table(columns, [[str(row[name])[:22] for name in columns] for row in rows])
+        columns = ("id", "tenant", "period", "kind", "amount", "state", "signatures", "number")
+        print_table(columns, [[str(row[name] or "")[:22] for name in columns] for row in rows])
 
 
 @app.command()
@@ -97,8 +99,9 @@ def show(
         print_json(document)
         return
     figures = document.pop("statement")["figures"]
-    rows = [*document.items(), *((key, value) for key, value in figures.items() if key not in {"days", "incidents"})]
-    print_table(("field", "value"), rows)
+    # What the figures repeat of the draft (kind, state of the objective, reason) is said to be theirs.
+    signed = ((f"signed {key}", value) for key, value in figures.items() if key not in {"days", "incidents"})
+    print_table(("field", "value"), [*document.items(), *signed])
 
 
 def _write_note(context: Context, issued: Issued, out: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -132,7 +134,12 @@ def _finish(context: Context, made: Made, seconds: float, *, json: bool) -> None
     if not made.changed:
         print("Everything was there already: this demo changed nothing.")
     print(f"Done in {seconds:.1f} s. Look at it in the Dagster UI: `make up` (or `mc up`), then http://127.0.0.1:3000")
-    print(f"Check a file yourself: `mc verify {folder / 'note.json'}`")
+    print(f"Check a file yourself: `{_program()} verify {folder / 'note.json'}`")
+
+
+def _program() -> str:
+    """Return how this shell calls `mc`: by its path where no environment is activated."""
+    return "mc" if which("mc") else str(Path(sys.executable).with_name("mc"))
 
 
 def _print_report(path: Path, report: Any) -> None:

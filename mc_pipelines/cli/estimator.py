@@ -26,6 +26,8 @@ Prices = Annotated[Path | None, typer.Option("--prices", help="CSV price list; s
 PriceId = Annotated[str, typer.Option("--price-id", help="cloud/region/instance of the price list.")]
 Data = Annotated[Path, typer.Option("--data", help="Parquet trace; see docs/estimator/data.md.")]
 
+_LEARN = "learn from a trace with --data RUNS.parquet, or `mc estimator register` a model and `promote` it"
+
 
 @app.command()
 def backtest(
@@ -181,7 +183,7 @@ def predict(
     prices: Prices = None,
     json: Json = False,
 ) -> None:
-    """Estimate one run: cost, interval, which model, and why.
+    """Estimate one run: cost, interval, which model, and why; exit code 1 where nothing is known.
 
     Example: mc estimator predict M0002/TXT_2_IMG -f num_images=4 -f num_steps=30 --data runs.parquet
     """
@@ -193,10 +195,20 @@ def predict(
     )
     if json:
         print_json(asdict(found))
-        return
-    cost = "nothing is known" if found.cost is None else f"{found.cost} {found.currency}"
-    print(f"{workflow}: {cost} ({found.source}; 90 % of runs between {found.low} and {found.high})")
-    print(f"confidence {found.confidence:.2f}; {', '.join(found.reasons)}; v1 {found.v1}, v2 {found.v2}")
+    elif found.cost is None:
+        print(f"{workflow}: nothing is known of it, so nothing is predicted ({', '.join(found.reasons)})")
+        print(f"Mend: {_LEARN}.")
+    else:
+        print(
+            f"{workflow}: {found.cost} {found.currency} "
+            f"({found.source}; 90 % of runs between {found.low} and {found.high})"
+        )
+        either = ", ".join(
+            f"{name} {value}" for name, value in (("v1", found.v1), ("v2", found.v2)) if value is not None
+        )
+        print("; ".join((f"confidence {found.confidence:.2f}", ", ".join(found.reasons) or "no reservations", either)))
+    if found.cost is None:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -215,8 +227,12 @@ def explain(
     from dataclasses import asdict
     from math import prod
 
+    from mc_pipelines.foundation.errors import NotFoundError
+
     service, now = open_service(data, None, at)
     lines = service.explain(parse_features(feature), workflow, at=now, resources=cores)
+    if not lines:
+        raise NotFoundError("v2 predicts nothing for this workflow", field="workflow", value=workflow, mend=_LEARN)
     if json:
         print_json([asdict(line) for line in lines])
         return
@@ -251,7 +267,7 @@ def whatif(
         parse_features(feature), workflow, run_id="ask", at=now, price_id="default", resources=cores
     )
     if found.resource_seconds is None:
-        raise NotFoundError("Nothing is known of this workflow", field="workflow", value=workflow)
+        raise NotFoundError("Nothing is known of this workflow", field="workflow", value=workflow, mend=_LEARN)
     options = what_if(
         found.resource_seconds, cores, {key: price for key, price in service.prices.items() if key != "default"}
     )

@@ -37,9 +37,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
         print(title)
     table = Table(*columns)
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(_cell(cell) for cell in row))
     # Into a pipe or a file a table is as wide as it needs; on a terminal as wide as that is.
     Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE).print(table)
+
+
+def _cell(value: Any) -> str:
+    """Return what a person reads: a time to the second in UTC (JSON has it whole), nothing for None."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return rfc3339(value.replace(microsecond=0))
+    return "" if value is None else str(value)
 
 
 def _encode(value: Any) -> Any:

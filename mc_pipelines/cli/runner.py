@@ -83,7 +83,7 @@ def drain(json: Json = False) -> None:
     if json:
         print_json({"ended": ended})
     else:
-        print(f"{ended} executions ended; `mc executions ls`")
+        print(f"{ended} execution{'' if ended == 1 else 's'} ended; `mc executions ls`")
 
 
 @app.command()

@@ -72,6 +72,8 @@ def up(
         context.database.dispose()
         if not embedded_before:
             embedded.stop(settings)
+        elif settings.database_url is None:
+            print("the database ran before and runs on; `mc db stop` stops it", file=sys.stderr, flush=True)
 
 
 def _say_up(addresses: dict[str, str], logs: Path, seconds: float, *, json: bool) -> None:

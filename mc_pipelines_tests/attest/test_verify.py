@@ -54,7 +54,7 @@ def proof_at(moment: datetime, content: bytes = ENVELOPE.to_json()) -> bytes:
 def test_a_note_of_two_people_is_verified_and_says_what_is_not() -> None:
     report = verify_file(SIGNED_NOTE, TRUST)
     assert report.ok
-    assert "2 different holder(s) signed exactly this content: maker, checker." in report.proved
+    assert "2 different key holders signed exactly this content: maker, checker." in report.proved
     assert any("When it was signed" in one for one in report.not_proved)
     assert any("no verifier" in one for one in report.not_proved)
 
@@ -85,7 +85,7 @@ def test_a_proof_of_something_else_or_of_another_log_sinks_the_file() -> None:
 
 def test_one_person_with_two_keys_is_one_holder() -> None:
     trust = replace(TRUST, keys=(record(MAKER, "maker"), record(CHECKER, "maker")))
-    assert any(one.startswith("1 different holder(s)") for one in verify_file(ENVELOPE.to_json(), trust).proved)
+    assert any(one.startswith("1 key holder signed") for one in verify_file(ENVELOPE.to_json(), trust).proved)
 
 
 def test_no_flipped_byte_of_a_note_verifies() -> None:

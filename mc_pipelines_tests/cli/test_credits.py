@@ -76,7 +76,8 @@ def test_from_draft_to_a_pack_that_verifies(shell: Shell) -> None:
     number = approved(shell)["number"]
     assert number == "MC-00000001"
     [listed] = shell.json("credits", "ls", "--state", "issued")
-    assert (listed["amount"], listed["signatures"]) == ("123.45 USD", "2 of 2")
+    assert (listed["amount"], listed["signatures"], listed["number"]) == ("123.45 USD", "2 of 2", number)
+    assert number in shell.run("credits", "ls"), "pack build asks for the number"
     trust, pack = believed(shell), shell.folder / "acme.zip"
     note = shell.folder / "acme.json"
     shell.run("credits", "show", number, "--out", note)

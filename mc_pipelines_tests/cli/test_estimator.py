@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from mc_pipelines.cli import estimator
 from mc_pipelines.cli.estimator import app
-from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.estimator.prices import DEFAULT_PRICE
+from mc_pipelines.estimator.serving import EstimatorService
+from mc_pipelines.foundation.errors import InputError, NotFoundError
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,19 @@ def test_predict_explain_and_report(trace, tmp_path):
     assert {"unseen-workflow", "unknown-category"} <= set(unseen["reasons"])
     assert "bias correction" in run("explain", "etl/task1", "-f", "num_rows=20", "--data", trace).stdout
     assert run("report", "--data", trace, "--output", tmp_path / "r.html").exit_code == 0
+
+
+def test_where_nothing_is_known_the_answer_says_so_and_how_to_learn(trace, monkeypatch):
+    """Without a model there is no figure, no interval and no empty table to misread."""
+    nothing = EstimatorService(None, {DEFAULT_PRICE.price_id: DEFAULT_PRICE})
+    monkeypatch.setattr(estimator, "open_service", lambda *_: (nothing, datetime(2026, 1, 1, tzinfo=UTC)))
+    answer = run("predict", "etl/task1")
+    assert answer.exit_code == 1
+    assert "nothing is known" in answer.stdout
+    assert "mc estimator register" in answer.stdout
+    assert "None" not in answer.stdout
+    assert json.loads(run("predict", "etl/task1", "--json").stdout)["cost"] is None
+    assert isinstance(run("explain", "etl/task1").exception, NotFoundError)
 
 
 def test_screen_tries_settings_from_daily_sums_best_first(trace):
