@@ -111,6 +111,12 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        # A file that was named and cannot be read or written; anything else is ours and keeps its traceback.
+        if error.filename is None:
+            raise
+        print(f"mc: {error.strerror}; file {error.filename}.", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

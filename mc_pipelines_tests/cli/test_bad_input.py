@@ -235,3 +235,16 @@ def test_a_disk_that_is_full_keeps_what_is_whole_and_a_repeat_finishes(
     (report,) = json.loads(after.partition("\n")[2])
     assert report["rows"] == 4_000
     assert 0 < int(after.split()[0]) < report["files"] == report["filesWritten"] + int(after.split()[0])
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def export(args: list[str] | None) -> None:
+        (tmp_path / "no folder" / "credits.csv").write_text(str(args))
+
+    monkeypatch.setattr("mc_pipelines.cli.main.app", export)
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == 2
+    assert "No such file or directory" in capsys.readouterr().err
