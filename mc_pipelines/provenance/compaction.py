@@ -20,7 +20,7 @@ from mc_pipelines.provenance import csr, id_codec
 from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.model import PUBLIC
-from mc_pipelines.provenance.offsets import offsets_of, pack_offsets, unpack_offsets
+from mc_pipelines.provenance.offsets import pack_offsets, unpack_offsets
 from mc_pipelines.provenance.partition import Partition
 from mc_pipelines.provenance.segment import Lists, Segment, merge_segments
 
@@ -51,7 +51,7 @@ def compact(partition: Partition) -> dict[str, Array]:
         sides = [pool.submit(_side, partition, name, segment, documents, permanent) for name in ("up", "down")]
         keys = _keys(partition, segment)
         (up_start, up, up_seq), (down_start, down, down_seq) = (side.result() for side in sides)
-    kind, starts, ids = np.array(base["kind"]), unpack_offsets(offsets_of(base.sections, "id")), base["ids"]
+    kind, starts, ids = np.array(base["kind"]), unpack_offsets(base["id_start"]), base["ids"]
     prefixes, prefix_start = base["prefix"], base["prefix_start"]
     if segment is not None:
         kind = np.append(kind, segment.kind)
@@ -60,12 +60,12 @@ def compact(partition: Partition) -> dict[str, Array]:
         starts = np.append(starts, more[0][1:] + starts[-1]).astype(np.uint32)
         ids, prefixes, prefix_start = np.append(ids, more[1]), more[2], more[3]
     sections = {
-        **pack_offsets("up", up_start),
+        "up_start": pack_offsets(up_start),
         "up": up,
-        **pack_offsets("down", down_start),
+        "down_start": pack_offsets(down_start),
         "down": down,
         "kind": kind,
-        **pack_offsets("id", starts),
+        "id_start": pack_offsets(starts),
         "ids": ids,
         "prefix": prefixes,
         "prefix_start": prefix_start,
@@ -100,7 +100,7 @@ def _keys(partition: Partition, segment: Segment | None) -> Array:
     parts = []
     for begin in range(0, count, _STEP):
         rows = np.arange(begin, min(count, begin + _STEP))
-        parts.append(keys_of(base["ids"], offsets_of(base.sections, "id"), rows, base["prefix"], base["prefix_start"]))
+        parts.append(keys_of(base["ids"], base["id_start"], rows, base["prefix"], base["prefix_start"]))
     if segment is not None:
         parts.append(np.stack([segment.high, segment.low], axis=1))
     return np.concatenate([np.empty((0, 2), dtype=np.uint64), *parts])
@@ -111,7 +111,7 @@ def _side(
 ) -> tuple[Array, Array, Array]:
     base = partition.base
     assert base is not None  # noqa: S101 - can_compact
-    start, entries, seq = unpack_offsets(offsets_of(base.sections, name)), base[name], base[f"{name}_seq"]
+    start, entries, seq = unpack_offsets(base[f"{name}_start"]), base[name], base[f"{name}_seq"]
     if segment is None:
         return start, entries, seq
     lists: Lists = getattr(segment, name)

@@ -172,9 +172,9 @@ def build_lists(
     with ThreadPoolExecutor(2) as pool:
         up, down = pool.map(one, (lower, upper), (upper, lower))
     return {
-        **pack_offsets("up", up[0]),
+        "up_start": pack_offsets(up[0]),
         "up": up[1],
-        **pack_offsets("down", down[0]),
+        "down_start": pack_offsets(down[0]),
         "down": down[1],
         "up_seq": up[2],
         "down_seq": down[2],

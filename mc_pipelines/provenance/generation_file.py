@@ -16,8 +16,7 @@ Sections (n nodes in order of first mention, m entries a direction, d events):
   ``prefix`` (uint8), ``prefix_start`` (int64): the table of prefixes that they share.
 - ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint8, n): nodes sorted by key, found by the key's
   first bits, told apart by bits 56 to 63; eight to sixteen to a bucket.
-- packed offsets take four sections, ``_start``, ``_rest``, ``_far``, ``_far_start``: see
-  :mod:`mc_pipelines.provenance.offsets`.
+- packed offsets (uint16): see :mod:`mc_pipelines.provenance.offsets`.
 - ``doc_*`` (d+1): by event: label, validity and time of recording (microseconds since 1970), whether it
   stands, and whether it is permanent (never superseded or pruned, so that it makes later equal claims superfluous).
 """
@@ -38,7 +37,7 @@ from numpy.typing import NDArray
 from mc_pipelines.foundation.errors import VerificationError
 
 Array = NDArray[Any]
-LAYOUT = 3
+LAYOUT = 4
 _MAGIC = b"MCGRAPH1"
 _ALIGNMENT = 64
 MAXIMUM_NODES = 2**30 - 1

@@ -31,7 +31,7 @@ from mc_pipelines.provenance.generation_file import (
     write_generation,
 )
 from mc_pipelines.provenance.model import PUBLIC
-from mc_pipelines.provenance.offsets import offsets_of, pack_offsets, unpack_offsets
+from mc_pipelines.provenance.offsets import pack_offsets, unpack_offsets
 from mc_pipelines.provenance.partition import open_partition
 from mc_pipelines.provenance.pointer import Generation, current_generation, publish_generation
 from mc_pipelines.provenance.records import TYPE_MENTIONS
@@ -172,7 +172,7 @@ def node_sections(nodes: log_reader.Nodes, place: NDArray[Any], count: int) -> d
     starts, encoded, prefixes, prefix_starts = id_codec.share_prefixes(starts, encoded)
     return {
         "kind": kind,
-        **pack_offsets("id", starts),
+        "id_start": pack_offsets(starts),
         "ids": encoded,
         "prefix": prefixes,
         "prefix_start": prefix_starts,
@@ -195,7 +195,7 @@ def check_structure(path: Path) -> None:
     nodes = len(file["kind"])
     pairs = []
     for name in ("up", "down"):
-        degrees: NDArray[np.int64] = np.diff(unpack_offsets(offsets_of(file.sections, name)).astype(np.int64))  # type: ignore[assignment]
+        degrees: NDArray[np.int64] = np.diff(unpack_offsets(file[f"{name}_start"]).astype(np.int64))  # type: ignore[assignment]
         owner = np.repeat(np.arange(nodes, dtype=np.uint64), degrees)
         entry = file[name].astype(np.uint64)
         same_owner = owner[1:] == owner[:-1]

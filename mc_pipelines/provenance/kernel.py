@@ -6,6 +6,8 @@ Where the time goes is memory: a list is read where it lies in the mapped file, 
 hash table small enough for the second-level cache, and an entry's event is looked up only where a filter hides
 anything at all. A node that no segment knows is read in one straight run; any other by merging the few sorted
 lists it has, newest first, so that a hub costs what is followed of it and a count of the rest.
+
+Offsets of a generation are packed, see :mod:`mc_pipelines.provenance.offsets`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.offsets import offset_at
+from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
 from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of
 from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Reached, Stop, Visible, Walk, walk_plainly
@@ -35,7 +37,7 @@ _CURSOR, _FLOOR, _WHICH = 0, 1, 2
 def _open(side: Side, node: int, bits: int, state: Array) -> int:
     """Set up a merge of a node's lists; return how many it has."""
     count = 0
-    if node + 1 < len(side.start.rest):
+    if node + 1 < offset_count(side.start):
         begin, end = offset_at(side.start, node), offset_at(side.start, node + 1)
         if end > begin:
             state[_CURSOR, 0], state[_FLOOR, 0], state[_WHICH, 0] = end - 1, begin, 0
@@ -97,7 +99,7 @@ def _first_not_below(entries: Array, begin: int, end: int, entry: int) -> int:
 @compiled
 def _holds(side: Side, node: int, bits: int, entry: int, everything: bool, mask: Array) -> bool:
     """Tell whether a visible entry of a node's own lists is ``entry``."""
-    if node + 1 < len(side.start.rest):
+    if node + 1 < offset_count(side.start):
         end = offset_at(side.start, node + 1)
         place = _first_not_below(side.entries, offset_at(side.start, node), end, entry)
         while place < end and side.entries[place] == entry:
@@ -165,7 +167,13 @@ def _gather(
         there = np.int64(-1)
         if known & SHARED_BIT:
             there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
-        elif bits == 0 and everything and types == ALL_TYPES and kinds == ALL_KINDS and node + 1 < len(side.start.rest):
+        elif (
+            bits == 0
+            and everything
+            and types == ALL_TYPES
+            and kinds == ALL_KINDS
+            and node + 1 < offset_count(side.start)
+        ):
             return _run(side, node, out)
         lists = _open(side, node, bits, state)
         while True:

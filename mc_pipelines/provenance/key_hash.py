@@ -4,6 +4,8 @@
 
 The store keeps no keys beside ids, so whether a candidate of the index is the node asked for is decided by
 hashing its id again; 50,000 of those at once must not take a Python call each.
+
+Offsets of a generation are packed, see :mod:`mc_pipelines.provenance.offsets`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.id_codec import HEX, decode_id, put_id, unshared
 from mc_pipelines.provenance.identity import node_key
-from mc_pipelines.provenance.offsets import Offsets, offset_at
+from mc_pipelines.provenance.offsets import offset_at
 
 Array = NDArray[Any]
 _IV = np.array(
@@ -116,7 +118,7 @@ def _swapped(word: int) -> Any:
 
 @compiled
 def _keys(
-    ids: Array, start: Offsets, rows: Array, prefixes: Array, prefix_start: Array, digits: Array, iv: Array
+    ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array, digits: Array, iv: Array
 ) -> Array:
     keys = np.empty((len(rows), 2), dtype=np.uint64)
     text = np.empty(_LONGEST_TEXT, dtype=np.uint8)
@@ -130,7 +132,7 @@ def _keys(
     return keys
 
 
-def keys_of(ids: Array, start: Offsets, rows: Array, prefixes: Array, prefix_start: Array) -> Array:
+def keys_of(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array) -> Array:
     """Return the keys (rows of two uint64, big-endian halves) of encoded ids.
 
     Args:

@@ -26,7 +26,7 @@ from mc_pipelines.provenance.generation_file import MAXIMUM_NODES, GenerationFil
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.log_reader import Closures
-from mc_pipelines.provenance.offsets import offset_at, offsets_of
+from mc_pipelines.provenance.offsets import offset_at
 from mc_pipelines.provenance.pointer import current_generation
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 from mc_pipelines.provenance.segment import Segment, add_segment, sorted_lists
@@ -79,7 +79,7 @@ class Partition:
         """Return the encoded id of a node."""
         if number < self.base_nodes:
             assert self.base is not None  # noqa: S101 - a number below base_nodes comes from a base
-            starts = offsets_of(self.base.sections, "id")
+            starts = self.base["id_start"]
             encoded = bytes(self.base["ids"][offset_at(starts, number) : offset_at(starts, number + 1)])
             return id_codec.unshared(encoded, self.base["prefix"], self.base["prefix_start"])
         holder = next(each for each in reversed(self.segments) if each.first_node <= number)
@@ -121,7 +121,7 @@ class Partition:
         high, low = np.ascontiguousarray(high), np.ascontiguousarray(low)
         rows, found = csr.candidates(high, self.base["bucket"], self.base["check"], self.base["by_key"])
         base = self.base
-        keys = keys_of(base["ids"], offsets_of(base.sections, "id"), found, base["prefix"], base["prefix_start"])
+        keys = keys_of(base["ids"], base["id_start"], found, base["prefix"], base["prefix_start"])
         right = (keys[:, 0] == high[rows]) & (keys[:, 1] == low[rows])
         numbers[rows[right]] = found[right]
         return numbers

@@ -4,6 +4,8 @@
 """Answers as JSON bytes, written from the encoded ids without a Python object per node.
 
 An id is rendered once, where its node is; an edge copies the rendered text.
+
+Offsets of a generation are packed, see :mod:`mc_pipelines.provenance.offsets`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.id_codec import HEX, decode_id, put_bytes, put_id
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
-from mc_pipelines.provenance.offsets import offset_at
+from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.snapshot import Names, Part, Snapshot
 from mc_pipelines.provenance.walk import Reached
 
@@ -70,7 +72,7 @@ def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, pla
             continue
         node = np.int64(nodes[row])
         if node < own:
-            generation = len(part.names.start.rest) - 1
+            generation = offset_count(part.names.start) - 1
             kinds[row] = part.kind[node]
             if node < generation:
                 packed = part.names.start
@@ -82,7 +84,7 @@ def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, pla
                 places[row, 0], places[row, 1], places[row, 2] = 1, starts[node], starts[node + 1]
         else:
             node -= own
-            generation = len(shared.names.start.rest) - 1
+            generation = offset_count(shared.names.start) - 1
             kinds[row] = shared.kind[node]
             if node < generation:
                 packed = shared.names.start

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.id_codec import PREFIX_START, PREFIXES, decode_id
 from mc_pipelines.provenance.model import PUBLIC
-from mc_pipelines.provenance.offsets import Offsets, offset_at, offsets_of, pack_offsets
+from mc_pipelines.provenance.offsets import offset_at, offset_count, pack_offsets
 from mc_pipelines.provenance.partition import Partition, unread
 
 Array = NDArray[Any]
@@ -44,7 +44,7 @@ class Side(NamedTuple):
         more_seq: the event that claimed each.
     """
 
-    start: Offsets
+    start: Array
     entries: Array
     seq: Array
     bounds: Array
@@ -57,7 +57,7 @@ class Side(NamedTuple):
 class Names(NamedTuple):
     """Encoded ids of a partition: the generation's with its table of prefixes, then those of the segments."""
 
-    start: Offsets
+    start: Array
     ids: Array
     prefixes: Array
     prefix_start: Array
@@ -221,7 +221,7 @@ def part_of(partition: Partition) -> Part:
         for segment in segments:
             kind[segment.changed] = segment.changed_kind
     names = Names(
-        _NO_OFFSETS if base is None else offsets_of(base.sections, "id"),
+        _NO_OFFSETS if base is None else base["id_start"],
         _frozen(np.zeros(0, dtype=np.uint8)) if base is None else base["ids"],
         _frozen(PREFIXES) if base is None else base["prefix"],
         _frozen(PREFIX_START) if base is None else base["prefix_start"],
@@ -237,7 +237,7 @@ def _side(partition: Partition, name: str) -> Side:
         generation = (_NO_OFFSETS, empty, empty)
     else:
         base = partition.base
-        generation = (offsets_of(base.sections, name), base[name], base[f"{name}_seq"])
+        generation = (base[f"{name}_start"], base[name], base[f"{name}_seq"])
     lists = [getattr(segment, name) for segment in partition.segments]
     return Side(
         *generation,
@@ -273,7 +273,7 @@ def _frozen_part(part: Part) -> Part:
     return part._replace(touched=_frozen(part.touched))
 
 
-_NO_OFFSETS = Offsets(*(_frozen(each) for each in pack_offsets("", np.zeros(1, dtype=np.uint32)).values()))
+_NO_OFFSETS = _frozen(pack_offsets(np.zeros(1, dtype=np.uint32)))
 _EMPTY = part_of(unread(PUBLIC, "", None))
 _NOTHING = np.zeros(0, dtype=np.int32)
 
@@ -314,7 +314,7 @@ def position_of(nodes: Array, begin: int, end: int, node: int) -> int:
 
 def _slices(part: Part, direction: int, node: int) -> Iterator[tuple[Array, Array]]:
     side = part.up if direction == UP else part.down
-    if node + 1 < len(side.start.rest):
+    if node + 1 < offset_count(side.start):
         begin, end = int(offset_at(side.start, node)), int(offset_at(side.start, node + 1))
         yield side.entries[begin:end], side.seq[begin:end]
     for segment in range(len(side.bounds) - 1):
