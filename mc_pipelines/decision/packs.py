@@ -25,6 +25,8 @@ from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.foundation.settings import load_settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_MAX_NESTING = 64
+"""Brackets within brackets: the parsers take time and stack that grow with them, and cannot be stopped."""
 _LARGEST_FILE = 1_000_000
 """Bytes; a module or a data file beyond it is refused."""
 
@@ -196,9 +198,20 @@ def _read(path: Path) -> str:
 
 def _decoded(content: bytes, name: str) -> str:
     try:
-        return content.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError("A policy file is not UTF-8", field="file", value=name) from error
+    depth = 0
+    for bracket in re.findall(r"[][(){}]", text):
+        depth = depth + 1 if bracket in "[({" else max(0, depth - 1)
+        if depth > _MAX_NESTING:
+            raise InputError(
+                f"A policy file nests its brackets deeper than {_MAX_NESTING}",
+                field="file",
+                value=name,
+                mend="name parts",
+            )
+    return text
 
 
 @cache

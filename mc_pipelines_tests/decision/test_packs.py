@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mc_pipelines.decision.builtins import AGREED, DISAGREEING, IMPURE
-from mc_pipelines.decision.packs import PackRefusedError, list_packs, load_pack, policy_root, read_pack
+from mc_pipelines.decision.packs import PackRefusedError, list_packs, load_pack, policy_root, read_pack, read_pack_files
 from mc_pipelines.decision.rego_test import run_pack_tests
 from mc_pipelines.decision.syntax import RegoSyntaxError
 from mc_pipelines.foundation.errors import InputError, NotFoundError
@@ -127,3 +127,9 @@ def test_configured_folder_wins(tmp_path):
 def test_the_three_lists_of_builtins_are_disjoint():
     assert not AGREED & set(IMPURE)
     assert not AGREED & set(DISAGREEING)
+
+
+def test_brackets_nested_without_end_are_refused_before_a_parser_sees_them():
+    text = f"package placement\n\nx := {'[' * 2000}{']' * 2000}\n"
+    with pytest.raises(InputError, match="nests its brackets"):
+        read_pack_files("placement", {"placement/placement.rego": text.encode()})
