@@ -83,7 +83,10 @@ def upgrade(as_json: Json = False) -> None:
     refuse_old(facts, owner)
     if facts.revision is not None and facts.revision not in CHAIN:
         raise ConfigurationError(
-            "The schema of the database is newer than this code", field="revision", value=facts.revision
+            "The schema of the database is newer than this code",
+            field="revision",
+            value=facts.revision,
+            mend=f"install the release that made it; this one knows revisions up to {CHAIN[-1]}",
         )
     reached = facts.revision if facts.revision == CHAIN[-1] else migrate(owner)
     if as_json:
