@@ -25,7 +25,7 @@ from mc_pipelines.foundation.object_store import ObjectStore, open_object_store
 from mc_pipelines.foundation.profile import refuse_local_defaults
 from mc_pipelines.foundation.server import look, refuse_old, refuse_unsuitable
 from mc_pipelines.foundation.settings import Profile, Settings, load_settings
-from mc_pipelines.migrations.chain import CHAIN
+from mc_pipelines.migrations.chain import CHAIN, refuse_rewritten
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -386,6 +386,7 @@ def open_database(settings: Settings) -> Database:
     try:
         facts = look(database)
         refuse_unsuitable(facts, database)
+        refuse_rewritten(facts, safe_url=database.safe_url)
         if facts.revision != CHAIN[-1]:
             _reach_head(settings, facts.revision, owner_url)
     except BaseException:

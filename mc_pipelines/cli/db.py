@@ -64,7 +64,7 @@ def upgrade(as_json: Json = False) -> None:
     from mc_pipelines.foundation.errors import ConfigurationError
     from mc_pipelines.foundation.server import look, refuse_old
     from mc_pipelines.foundation.settings import load_settings
-    from mc_pipelines.migrations.chain import CHAIN
+    from mc_pipelines.migrations.chain import CHAIN, refuse_rewritten
     from mc_pipelines.migrations.upgrade import upgrade as migrate
 
     settings = load_settings()
@@ -81,6 +81,7 @@ def upgrade(as_json: Json = False) -> None:
     owner = Database(owner_url)
     facts = look(owner)
     refuse_old(facts, owner)
+    refuse_rewritten(facts, safe_url=owner.safe_url)
     if facts.revision is not None and facts.revision not in CHAIN:
         raise ConfigurationError(
             "The schema of the database is newer than this code",
@@ -107,7 +108,7 @@ def status(as_json: Json = False) -> None:
     from mc_pipelines.foundation.embedded import is_running, urls_in
     from mc_pipelines.foundation.server import look
     from mc_pipelines.foundation.settings import load_settings
-    from mc_pipelines.migrations.chain import CHAIN
+    from mc_pipelines.migrations.chain import CHAIN, is_rewritten
 
     settings = load_settings()
     embedded = settings.database_url is None
@@ -125,6 +126,7 @@ def status(as_json: Json = False) -> None:
             "server_version": found.version,
             "revision": found.revision,
             "behind": found.revision != CHAIN[-1],
+            "rewritten": is_rewritten(found),
         }
     if as_json:
         print_json(facts)

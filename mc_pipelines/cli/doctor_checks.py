@@ -116,7 +116,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from mc_pipelines.foundation.database import Database
     from mc_pipelines.foundation.embedded import is_running, urls_in
     from mc_pipelines.foundation.server import look, refuse_old
-    from mc_pipelines.migrations.chain import CHAIN
+    from mc_pipelines.migrations.chain import CHAIN, is_rewritten
 
     if settings.database_url is None and not is_running(settings):
         yield Finding("database", State.WARN, "the embedded server does not run", "the next command starts it: mc up")
@@ -135,6 +135,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
         facts.role,
         "connect as mc_app" if facts.privileged else None,
     )
+    if is_rewritten(facts):
+        yield Finding(
+            "schema",
+            State.FAIL,
+            f"{facts.revision}, made by an earlier development version",
+            "mc db stop, remove the folder that MC_HOME names, and start again",
+        )
+        return
     at_head = facts.revision == CHAIN[-1]
     yield Finding(
         "schema",

@@ -12,7 +12,8 @@ from mc_pipelines.foundation.errors import ConfigurationError
 _FACTS = text(
     "select current_setting('server_version'), current_setting('server_version_num')::int / 10000, current_user,"
     " r.rolsuper or r.rolbypassrls or coalesce(pg_has_role(r.oid, (select oid from pg_roles where rolname = :owner),"
-    " 'member'), false), to_regclass('public.alembic_version') is not null"
+    " 'member'), false), to_regclass('public.alembic_version') is not null,"
+    " obj_description(to_regclass('public.alembic_version'), 'pg_class')"
     " from pg_roles r where r.rolname = current_user"
 )
 
@@ -29,6 +30,8 @@ class ServerFacts:
     """The role is a superuser, bypasses row-level security, or is (a member of) the owner."""
     revision: str | None
     """The revision of our schema; None for an empty database."""
+    sources: str | None = None
+    """The digest of the migrations that made the schema, as they were then."""
 
 
 def look(database: Database) -> ServerFacts:
@@ -38,8 +41,8 @@ def look(database: Database) -> ServerFacts:
         UnavailableError: it does not answer.
     """
     with database.begin() as connection:
-        version, major, role, privileged, migrated = connection.execute(_FACTS, {"owner": OWNER_ROLE}).one()
-        return ServerFacts(version, major, role, privileged, _revision(connection) if migrated else None)
+        version, major, role, privileged, migrated, sources = connection.execute(_FACTS, {"owner": OWNER_ROLE}).one()
+        return ServerFacts(version, major, role, privileged, _revision(connection) if migrated else None, sources)
 
 
 def refuse_unsuitable(facts: ServerFacts, database: Database) -> None:

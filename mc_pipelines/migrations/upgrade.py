@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from mc_pipelines.foundation.database import OWNER_ROLE, Database
+from mc_pipelines.migrations.chain import sources_digest
 
 
 def configuration(connection: Connection | None = None) -> Config:
@@ -41,5 +42,8 @@ def upgrade(owner: Database) -> str:
     with owner.begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_migrations'))"))
         connection.execute(text(f"set local role {OWNER_ROLE}"))
-        command.upgrade(configuration(connection), "head")
-        return head()
+        before, reached = current(connection), head()
+        if before != reached:
+            command.upgrade(configuration(connection), "head")
+            connection.execute(text(f"comment on table public.alembic_version is '{sources_digest(reached)}'"))
+        return reached

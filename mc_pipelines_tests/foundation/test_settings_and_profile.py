@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from mc_pipelines.composition import open_context, open_database
 from mc_pipelines.foundation.bootstrap import bootstrap, bootstrap_script
@@ -14,6 +15,8 @@ from mc_pipelines.foundation.errors import ConfigurationError, UnavailableError
 from mc_pipelines.foundation.profile import local_defaults, refuse_local_defaults
 from mc_pipelines.foundation.server import look, refuse_old, refuse_unsuitable
 from mc_pipelines.foundation.settings import Profile, Settings, describe, load_settings, unknown_variables
+from mc_pipelines.migrations import chain
+from mc_pipelines.migrations.chain import CHAIN, sources_digest
 from mc_pipelines_tests.conftest import TestDatabase
 
 COMPLETE = {
@@ -129,12 +132,26 @@ def test_a_service_refuses_to_run_as_owner_or_superuser(database: TestDatabase) 
     ("revision", "expected"), [("9999_future", "newer than this code"), ("0003_keys", "behind this code")]
 )
 def test_a_schema_of_another_release_is_refused(database: TestDatabase, revision: str, expected: str) -> None:
-    from sqlalchemy import text
-
+    sources = sources_digest(revision) if revision in CHAIN else "of the future"
     with database.owner.begin() as connection:
         connection.execute(text("update alembic_version set version_num = :revision"), {"revision": revision})
+        connection.execute(text(f"comment on table alembic_version is '{sources}'"))
     with pytest.raises(ConfigurationError, match=expected):
         open_database(Settings(database_url=SecretStr(database.app.url)))
+
+
+@pytest.mark.database
+def test_a_schema_of_revisions_that_were_rewritten_since_is_refused_until_the_release(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=SecretStr(database.app.url))
+    open_database(settings).dispose()
+    with database.owner.begin() as connection:
+        connection.execute(text("comment on table alembic_version is 'sha256:of what stood there before'"))
+    with pytest.raises(ConfigurationError, match=r"earlier development version.*make it anew"):
+        open_database(settings)
+    monkeypatch.setattr(chain, "version", lambda _: "0.8.0")
+    open_database(settings).dispose()
 
 
 @pytest.mark.database
