@@ -15,7 +15,7 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import ConflictError, ForbiddenError, InputError, MaestroError, VerificationError
 from mc_pipelines.foundation.ids import KeyId
 from mc_pipelines.foundation.records import person_key
-from mc_pipelines.foundation.tenants import Person, get_person, is_same_person, key_holder
+from mc_pipelines.foundation.tenants import Person, get_person, is_same_person, key_holder, list_people
 from mc_pipelines.sla import records
 from mc_pipelines.sla.calendar import Period
 from mc_pipelines.sla.contract_store import Assigned, get_contract
@@ -120,8 +120,8 @@ def _check(
                 "The same person cannot sign twice, by whatever name or key", field="person", mend="let another sign"
             )
     if position == 1:
-        # One maker's signatures are counted one after the other, whatever drafts they are on.
-        lock(connection, f"maker {person.person_id}")
+        # Makers' signatures are counted one after the other, whatever drafts they are on and whatever alias signs.
+        lock(connection, "makers")
     if position == 1 and not limits.maker_may_sign(draft.amount, _signed_today(connection, person, draft, now)):
         raise ForbiddenError(
             "This would take the maker over the sum of a day",
@@ -175,11 +175,12 @@ def public_key(connection: Connection, key_id: KeyId) -> bytes:
 def _signed_today(connection: Connection, person: Person, draft: Draft, now: datetime) -> int:
     table, signature = records.draft, records.signature
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    aliases = [one.person_id for one in list_people(connection) if is_same_person(person, one)]
     query = (
         select(func.coalesce(func.sum(func.abs(table.c.amount_minor)), 0))
         .join(signature, signature.c.draft_id == table.c.draft_id)
         .where(
-            signature.c.person_id == person.person_id,
+            signature.c.person_id.in_(aliases),
             signature.c.position == 1,
             signature.c.signed_at >= midnight,
             table.c.currency == draft.amount.currency,

@@ -22,12 +22,13 @@ from mc_pipelines.foundation.errors import (
 from mc_pipelines.foundation.flags import SLA_CREDITS, set_flag
 from mc_pipelines.foundation.ids import PersonId, TenantId
 from mc_pipelines.foundation.tenants import Person, is_same_person, put_person
-from mc_pipelines.sla.contract_store import assign_contract
+from mc_pipelines.sla.contract_store import assign_contract, register_contract
+from mc_pipelines.sla.document import seal_contract
 from mc_pipelines.sla.draft import age_drafts, draft_credits
 from mc_pipelines.sla.draft_store import get_draft
 from mc_pipelines.sla.issue import issue_completed
 from mc_pipelines.sla.limits import Limits
-from mc_pipelines.sla.review import approve, reject
+from mc_pipelines.sla.review import _signed_today, approve, reject
 from mc_pipelines_tests.sla.conftest import World, execution
 
 pytestmark = pytest.mark.database
@@ -163,6 +164,18 @@ def test_a_maker_stays_within_the_sum_of_a_day(world: World) -> None:
         )
 
 
+def test_an_alias_of_the_maker_has_no_sum_of_its_own(world: World) -> None:
+    world.breach()
+    draft = world.draft()
+    world.approve(world.maker, draft)
+    alias = world.person("MARY", "finance-maker", 6, subject="mary.again@example.com")
+    other = world.person("Nora", "finance-maker", 7)
+    now = world.clock.now()
+    with world.database.begin() as connection:
+        sums = [_signed_today(connection, one, draft, now) for one in (world.maker, alias, other)]
+    assert sums == [draft.amount.minor, draft.amount.minor, 0]
+
+
 def test_with_the_flag_off_credits_are_read_only(world: World) -> None:
     world.breach()
     draft = world.draft()
@@ -194,7 +207,9 @@ def test_drafts_that_wait_count_for_the_limit_of_a_tenants_month(world: World) -
     world.breach()
     with world.database.begin() as connection:
         first, last, now = date(2026, 1, 12), date(2026, 1, 18), world.clock.now()
-        assign_contract(connection, TenantId("acme"), world.sealed.digest, first_day=first, last_day=last, now=now)
+        sealed = seal_contract(replace(world.sealed.contract, version=2, effective=first))
+        register_contract(connection, sealed, world.service_signer, now=now)
+        assign_contract(connection, TenantId("acme"), sealed.digest, first_day=first, last_day=last, now=now)
     world.facts(
         [
             execution(n, day=-7, outcome="failed" if n < 3 else "succeeded", execution_id=str(UUID(int=5000 + n)))
