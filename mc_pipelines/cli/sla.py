@@ -202,9 +202,11 @@ def assign(
     from mc_pipelines.foundation.ids import TenantId, parse_digest, parse_name
     from mc_pipelines.sla.calendar import parse_period
     from mc_pipelines.sla.contract_store import assign_contract
+    from mc_pipelines.sla.refusal import audited_refusal
 
     context = open_context()
-    with context.database.begin() as connection:
+    audited = audited_refusal(context.database, context.clock, "sla.assignment-refused", f"{tenant} {digest}")
+    with audited, context.database.begin() as connection:
         assigned = assign_contract(
             connection,
             TenantId(parse_name(tenant, field="tenant")),
@@ -231,11 +233,13 @@ def ingest(
     from mc_pipelines.sla.fact_store import ingest_facts
     from mc_pipelines.sla.facts import Kind
     from mc_pipelines.sla.ingest import read_facts
+    from mc_pipelines.sla.refusal import audited_refusal
 
-    facts = read_facts(path, Kind(_KINDS[kind]))
     context = open_context()
-    with context.database.begin() as connection:
-        done = ingest_facts(connection, facts, now=context.clock.now())
+    with audited_refusal(context.database, context.clock, "sla.ingest-refused", f"{kind.value} {path.name}"):
+        facts = read_facts(path, Kind(_KINDS[kind]))
+        with context.database.begin() as connection:
+            done = ingest_facts(connection, facts, now=context.clock.now())
     answer = {"new": done.new, "corrected": done.corrected, "known": done.known}
     print_json(answer) if json else print(", ".join(f"{count} {name}" for name, count in answer.items()))
 
@@ -385,5 +389,7 @@ def report(
         for alert in contract["alerts"]:
             if alert["fires"]:
                 print(f"{alert['alert']} fires: {alert['long']} and {alert['short']} times as fast as allowed.")
+        if contract["announcedLate"]:
+            print(f"Maintenance announced late excludes nothing: {', '.join(contract['announcedLate'])}.")
         if contract["constructed"]:
             print("Some of the input is constructed.")

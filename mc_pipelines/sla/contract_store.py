@@ -132,7 +132,7 @@ def assign_contract(
 
     Raises:
         NotFoundError: there is no such contract.
-        InputError: a day is in the first or the last year that can be written.
+        InputError: a day is in the first or the last year that can be written, or before the contract's effective day.
         ConflictError: the tenant already has a contract for this service and objective on one of the days, or in a
             billing period that holds one of them.
     """
@@ -144,6 +144,13 @@ def assign_contract(
             field="last_day",
             value=str(last_day or first_day),
             mend="leave the last day out: the contract holds until then",
+        )
+    if first_day < contract.effective:
+        raise InputError(
+            "The contract is not in force yet on this day",
+            field="first_day",
+            value=first_day.isoformat(),
+            mend=f"begin on {contract.effective.isoformat()} or later, the startTime of its calendar",
         )
     connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_sla_assignment'))"))
     wanted = Assigned(tenant, sealed, first_day, last_day)

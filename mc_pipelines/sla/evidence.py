@@ -81,6 +81,11 @@ class Evidence:
         return [fact.interval for fact in self.of_kind(kind)]
 
     @property
+    def maintenance(self) -> list[Interval]:
+        """Windows whose downtime does not count: those that were not announced after they had begun."""
+        return [fact.interval for fact in self.of_kind(Kind.MAINTENANCE) if not fact.announced_late]
+
+    @property
     def downtime(self) -> list[Interval]:
         """Closed incidents that were the provider's fault."""
         return [fact.interval for fact in self.of_kind(Kind.INCIDENT) if fact.counts_as_downtime]

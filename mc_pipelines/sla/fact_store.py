@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from mc_pipelines.attest.log import append
 from mc_pipelines.attest.merkle import leaf_hash, root_of
 from mc_pipelines.foundation.canonical import canonical_json
+from mc_pipelines.foundation.clock import rfc3339
+from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import ServiceId, TenantId
 from mc_pipelines.sla import records
 from mc_pipelines.sla.calendar import Period
@@ -34,7 +36,12 @@ def ingest_facts(connection: Connection, facts: Sequence[Fact], *, now: datetime
 
     An incident that names fewer tenants than before is withdrawn for those it no longer names. A load enters the
     audit log as one leaf, the Merkle root over what was new in it.
+
+    Raises:
+        InputError: a fact says what cannot be known yet: a closed incident's end, or an announcement, after now.
     """
+    for fact in facts:
+        _require_past(fact, now)
     connection.execute(text("select pg_advisory_xact_lock(hashtext('mc_sla_fact'))"))
     new = corrected = known = 0
     written: list[bytes] = []
@@ -64,6 +71,23 @@ def ingest_facts(connection: Connection, facts: Sequence[Fact], *, now: datetime
         content = canonical_json({"kind": facts[0].kind.value, "count": len(written), "root": root})
         append(connection, act="sla.facts-ingested", subject=facts[0].kind.value, content=content, at=now)
     return Ingested(new, corrected, known)
+
+
+def _require_past(fact: Fact, now: datetime) -> None:
+    if fact.details.get("state") == "closed" and fact.ends_at is not None and fact.ends_at > now:
+        raise InputError(
+            "A closed incident cannot end in the future",
+            field="incident.until",
+            value=f"{fact.fact_id} {rfc3339(fact.ends_at)}",
+            mend="leave it open until it is over",
+        )
+    if fact.announced_at is not None and fact.announced_at > now:
+        raise InputError(
+            "An announcement cannot be in the future",
+            field="maintenance.announcedAt",
+            value=f"{fact.fact_id} {rfc3339(fact.announced_at)}",
+            mend="say when customers were told",
+        )
 
 
 def _withdrawn(connection: Connection, facts: Sequence[Fact]) -> list[Fact]:

@@ -107,7 +107,7 @@ def attain(contract: Contract, evidence: Evidence, period: Period) -> Attainment
 
 def attain_window(contract: Contract, evidence: Evidence, window: Interval) -> Attainment:
     """Measure any stretch of the period on its evidence, such as the last hour for a burn rate."""
-    maintenance = union(evidence.intervals(Kind.MAINTENANCE))  # touching windows are one
+    maintenance = union(evidence.maintenance)  # touching windows are one
     if not contract.counts_slices:
         deployed = evidence.intervals(Kind.DEPLOYMENT) if contract.measure is Measure.DEPLOYED_DOWNTIME else None
         return attain_intervals(contract, window, evidence.downtime, exclusions=maintenance, deployed=deployed)
@@ -129,7 +129,7 @@ def _to_date(contract: Contract, evidence: Evidence, period: Period) -> Iterator
     if not contract.counts_slices or contract.measure is Measure.EVENTS or length is None:
         yield from ((day.first, attain(contract, evidence, period.until(day.first))) for day in period.days())
         return
-    maintenance = union(evidence.intervals(Kind.MAINTENANCE))
+    maintenance = union(evidence.maintenance)
     slices: dict[int, Counts] = {}
     for day in period.days():
         found = contract_slices(contract, evidence.slices, day.interval, maintenance, origin=period.interval.start)

@@ -43,6 +43,8 @@ allowed.
 <table><tr><th>Local day</th><th>State to date</th><th>Per cent to date</th><th>Share of the credit</th></tr>
 {% for day in c.days %}<tr class="{{ day.state.replace(' ', '') }}"><td>{{ day.day }}</td><td>{{ day.state }}</td>
 <td>{{ day.shown or '' }}</td><td>{{ day.share or '' }}</td></tr>{% endfor %}</table>
+{% if c.announcedLate %}<p>Maintenance announced after it began, which excludes nothing:
+{{ c.announcedLate | join(', ') }}.</p>{% endif %}
 {% if c.notes %}<p>Issued: {{ c.notes | join(', ') }}.</p>{% endif %}
 {% if c.drafts %}<p>Waiting for signatures: {{ c.drafts | join(', ') }}.</p>{% endif %}
 {% endfor %}</body></html>
@@ -160,6 +162,7 @@ def _contract(assessment: Assessment, now: datetime) -> dict[str, Any]:
         "zone": evidence.period.zone,
         "closed": assessment.closed,
         "constructed": evidence.constructed,
+        "announcedLate": [fact.fact_id for fact in evidence.facts if fact.announced_late],
         "figures": values,
         "credit": None if decision is None else str(decision.credit),
         "budgetLeft": _text(None if attainment.percent is None else budget.left),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from mc_pipelines.attest.key_history import KeyRecord, record_key
 from mc_pipelines.foundation.clock import rfc3339
@@ -12,6 +15,7 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.sla.contract_store import assign_contract
 from mc_pipelines_tests.cli.test_credits import Shell, shell  # noqa: F401 - a fixture
 from mc_pipelines_tests.sla.conftest import execution, world  # noqa: F401 - a fixture
+from mc_pipelines_tests.sla.test_ingest import INCIDENT
 
 pytestmark = pytest.mark.database
 PERIOD = "2026-01-19/2026-01-25"
@@ -76,3 +80,20 @@ def test_recorded_contracts_are_listed_and_shown_by_digest(shell: Shell) -> None
     assert shell.json("sla", "contracts", "show", digest)["digest"] == digest
     assert "No such" in shell.run("sla", "contracts", "show", "sha256:" + "0" * 64, code=2)
     assert "64 lower-case" in shell.run("sla", "contracts", "show", "sha256:00", code=2)
+
+
+def test_a_refused_file_or_assignment_is_audited_and_writes_nothing(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
+    def refusals() -> set[tuple[str, str]]:
+        query = "select act, subject from attest_log_leaf where act like 'sla.%-refused'"
+        with shell.world.database.begin() as connection:
+            return {(row.act, row.subject) for row in connection.execute(text(query))}
+
+    path = tmp_path / "late.json"
+    path.write_text(json.dumps([INCIDENT | {"tenant": "acme"}, INCIDENT | {"tenant": "acme", "id": "8", "state": "?"}]))
+    assert "Row 2" in shell.run("sla", "ingest", "incidents", path, code=2)
+    assert refusals() == {("sla.ingest-refused", "incidents late.json")}
+    digest = shell.world.sealed.digest
+    assert "already has" in shell.run("sla", "contracts", "assign", "acme", digest, "--from", "2026-01-20", code=2)
+    assert ("sla.assignment-refused", f"acme {digest}") in refusals()
+    path.write_text(json.dumps([INCIDENT | {"tenant": "acme"}]))
+    assert shell.json("sla", "ingest", "incidents", path)["new"] == 1, "the good row of the refused file was not kept"

@@ -32,11 +32,13 @@ facts as (
         f ->> '$.kind' as kind,
         f ->> '$.amount' as amount,
         f ->> '$.state' = 'closed' and f ->> '$.faultOwner' = 'provider' as ours,
+        (f ->> '$.announcedAt')::timestamptz > (f ->> '$.from')::timestamptz as late,
         greatest(epoch_ms((f ->> '$.from')::timestamptz), low) as low,
         least(epoch_ms((f ->> '$.until')::timestamptz), high) as high
     from (select unnest((e -> '$.facts')::json[]) as f from evidence), period
 ),
-spans as (select * from facts where low < high),
+-- Maintenance that was announced after it began excludes nothing.
+spans as (select * from facts where low < high and not coalesce(late, false)),
 -- Milliseconds: every elementary stretch between two edges is down, excluded, deployed or not, as a whole.
 edges as (select low as edge from spans union select high from spans union select low from period union select high from period),
 stretches as (select edge as low, lead(edge) over (order by edge) as high from edges),

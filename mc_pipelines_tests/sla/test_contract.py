@@ -163,6 +163,10 @@ def test_recorded_contracts_are_signed_and_never_overlap(world: World, monkeypat
         assert assign_contract(
             connection, TenantId("acme"), second.digest, first_day=date(2026, 1, 26), now=world.clock.now()
         )
+        with pytest.raises(InputError, match="not in force yet"):
+            assign_contract(
+                connection, TenantId("beta"), second.digest, first_day=date(2026, 1, 18), now=world.clock.now()
+            )
         monkeypatch.setattr(contract_store, "service_keys", lambda _: {})
         with pytest.raises(VerificationError):
             verified_contract(connection, world.sealed.digest)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from mc_pipelines.foundation.errors import InputError
+from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.sla.fact_store import ingest_facts, load_facts
 from mc_pipelines.sla.facts import Kind, facts_of
 from mc_pipelines.sla.ingest import read_facts
+from mc_pipelines.sla.report import make_report
 from mc_pipelines_tests.sla.conftest import World
 
 INCIDENT = {
@@ -85,9 +87,9 @@ def test_focus_charges_and_no_charge_means_hold(world: World, tmp_path: Path) ->
 def test_a_file_with_one_bad_row_is_refused_whole(tmp_path: Path) -> None:
     csv = tmp_path / "maintenance.csv"
     csv.write_text(
-        "id,tenant,service,from,until,reason,source\n"
-        "M-1,acme,pipelines,2026-01-20T00:00:00Z,2026-01-20T01:00:00Z,upgrade,ops\n"
-        "M-2,acme,pipelines,2026-01-20T02:00:00Z,2026-01-20T01:00:00Z,upgrade,ops\n"
+        "id,tenant,service,from,until,announcedAt,reason,source\n"
+        "M-1,acme,pipelines,2026-01-20T00:00:00Z,2026-01-20T01:00:00Z,2026-01-10T00:00:00Z,upgrade,ops\n"
+        "M-2,acme,pipelines,2026-01-20T02:00:00Z,2026-01-20T01:00:00Z,2026-01-10T00:00:00Z,upgrade,ops\n"
     )
     with pytest.raises(InputError, match="Row 2"):
         read_facts(csv, Kind.MAINTENANCE)
@@ -112,6 +114,8 @@ def test_a_file_with_one_bad_row_is_refused_whole(tmp_path: Path) -> None:
         ({"tenant": "acme", "from": "0001-01-01T00:00:00+14:00"}, "incident.from"),
         ({"tenant": "acme", "cause": "a\0b"}, "incident.cause"),
         ({"tenant": "acme", "id": "INC\n7"}, "incident.id"),
+        ({"tenant": "acme", "id": "INC-7@acme"}, "incident.id"),
+        ({"tenants": ["acme", "beta"], "id": "INC-7@acme"}, "incident.id"),
         ({"tenant": "acme", "id": "\u202e7-CNI"}, "incident.id"),
         ({"tenants": [["acme"]]}, "incident.tenants"),
         ({"tenants": ["acme", "all"]}, "incident.tenants"),
@@ -148,3 +152,56 @@ def test_a_probe_or_a_window_of_the_wrong_type_is_refused() -> None:
     for kind, changes in ((Kind.PROBE, {"good": []}), (Kind.MAINTENANCE, {"reason": ["moved"]})):
         with pytest.raises(InputError):
             facts_of(kind, window | changes)
+
+
+MAINTENANCE = {name: INCIDENT[name] for name in ("service", "from", "until", "source")} | {
+    "id": "M-7",
+    "tenant": "acme",
+    "reason": "a new switch",
+    "announcedAt": "2026-01-19T10:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"reason": ""}, "maintenance.reason"),
+        ({"reason": " "}, "maintenance.reason"),
+        ({"announcedAt": None}, "maintenance.announcedAt"),
+        ({"announcedAt": "last week"}, "maintenance.announcedAt"),
+    ],
+)
+def test_maintenance_says_why_and_when_it_was_announced(changes: dict[str, Any], field: str) -> None:
+    [fact] = facts_of(Kind.MAINTENANCE, MAINTENANCE)
+    assert not fact.announced_late
+    with pytest.raises(InputError) as caught:
+        facts_of(Kind.MAINTENANCE, MAINTENANCE | changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.database
+def test_maintenance_announced_after_it_began_excludes_nothing_and_the_report_says_so(world: World) -> None:
+    world.breach()
+    tenant = TenantId("acme")
+    whole = {"from": "2026-01-19T07:00:00Z", "until": "2026-01-26T07:00:00Z"}
+    for announced, shown, late in (
+        ("2026-01-19T07:00:00.001Z", "99.700000000", ["M-7"]),
+        ("2026-01-19T07:00:00Z", None, []),
+    ):
+        world.ingest("maintenance", MAINTENANCE | whole | {"announcedAt": announced})
+        with world.database.begin() as connection:
+            report = make_report(connection, tenant, "2026-01-19/2026-01-25", now=world.clock.now())
+        [contract] = report.contracts
+        assert (contract["figures"]["shown"], contract["announcedLate"]) == (shown, late)
+        assert ("announced after it began" in report.to_html()) == bool(late)
+
+
+@pytest.mark.database
+def test_a_file_cannot_know_the_future(world: World) -> None:
+    later = "2026-03-01T00:00:00Z"
+    with pytest.raises(InputError, match="cannot end in the future"):
+        world.ingest("incident", INCIDENT | {"tenant": "acme", "until": later})
+    with pytest.raises(InputError, match="cannot be in the future"):
+        world.ingest("maintenance", MAINTENANCE | {"announcedAt": later})
+    assert world.ingest("incident", INCIDENT | {"tenant": "acme"}).new == 1
+    assert world.ingest("maintenance", MAINTENANCE | {"until": later}).new == 1, "planned work may last"

@@ -67,7 +67,11 @@ def facts_of_period(contract: Contract, period: Period, chance: random.Random) -
             "state": chance.choice(["closed", "closed", "open"]),
         }
         found.append(fact("incident", number, contract, *somewhere(chance.choice([60_000, DAY_MS])), **details))
-    found += [fact("maintenance", n, contract, *somewhere(7 * 3_600_000)) for n in range(chance.randrange(4))]
+    for number in range(chance.randrange(4)):
+        low, high = somewhere(7 * 3_600_000)
+        announced = to_moment(low + chance.choice([-3_600_000, 0, 1])).isoformat()
+        details = {"announcedAt": announced} if chance.random() < 0.5 else {}
+        found.append(fact("maintenance", number, contract, low, high, **details))
     found += [fact("deployment", n, contract, *somewhere(15 * DAY_MS)) for n in range(chance.randrange(1, 4))]
     for number in range(chance.choice([0, 1, 1, 2])):
         amount = f"{chance.randrange(10**7)}.{chance.randrange(10**4):04d}"
