@@ -176,10 +176,13 @@ def record(source: Source, json: Json = False) -> None:
     """
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.sla.contract_store import register_contract
+    from mc_pipelines.sla.refusal import audited_refusal
 
-    context, sealed = open_context(), _load(source)
-    with context.database.begin() as connection:
-        register_contract(connection, sealed, context.signer, now=context.clock.now())
+    context = open_context()
+    with audited_refusal(context.database, context.clock, "sla.contract-refused", Path(source).name or "nameless"):
+        sealed = _load(source)
+        with context.database.begin() as connection:
+            register_contract(connection, sealed, context.signer, now=context.clock.now())
     if json:
         print_json({"digest": sealed.digest, "name": sealed.contract.name, "version": sealed.contract.version})
     else:

@@ -14,7 +14,7 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.sla.contract_store import assign_contract
 from mc_pipelines_tests.cli.test_credits import Shell, shell  # noqa: F401 - a fixture
-from mc_pipelines_tests.sla.conftest import execution, world  # noqa: F401 - a fixture
+from mc_pipelines_tests.sla.conftest import CONTRACT, execution, world  # noqa: F401 - a fixture
 from mc_pipelines_tests.sla.test_ingest import INCIDENT
 
 pytestmark = pytest.mark.database
@@ -95,5 +95,9 @@ def test_a_refused_file_or_assignment_is_audited_and_writes_nothing(shell: Shell
     digest = shell.world.sealed.digest
     assert "already has" in shell.run("sla", "contracts", "assign", "acme", digest, "--from", "2026-01-20", code=2)
     assert ("sla.assignment-refused", f"acme {digest}") in refusals()
+    zoneless = tmp_path / "zoneless.yaml"
+    zoneless.write_text(CONTRACT.replace("America/Denver", "America/Nowhere"))
+    assert "America/Nowhere" in shell.run("sla", "contracts", "record", zoneless, code=2)
+    assert ("sla.contract-refused", "zoneless.yaml") in refusals()
     path.write_text(json.dumps([INCIDENT | {"tenant": "acme"}]))
     assert shell.json("sla", "ingest", "incidents", path)["new"] == 1, "the good row of the refused file was not kept"
