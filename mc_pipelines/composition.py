@@ -134,7 +134,14 @@ class Context:
             self.settings.home_path / "keys" / "keyring",
             passphrase=None if secret is None else secret.get_secret_value().encode(),
             clock=self.clock,
+            expected=self._keyring_in_use,
         )
+
+    def _keyring_in_use(self) -> bool:
+        from mc_pipelines.keys.inventory import wraps_data_keys
+
+        with self.database.begin() as connection:
+            return wraps_data_keys(connection, "local")
 
     @cached_property
     def encrypted_store(self) -> EncryptedObjectStore:

@@ -45,3 +45,9 @@ def take_inventory(connection: Connection, provider: KeyProvider) -> list[Invent
         InventoryEntry(one, *(counts.get(one.ref, (0, 0)) if one.use is KeyUse.WRAP else (None, None)))
         for one in provider.inventory()
     ]
+
+
+def wraps_data_keys(connection: Connection, provider: str) -> bool:
+    """Tell whether any data key is wrapped by a key of the provider of this name, such as ``local``."""
+    found = select(slots.c.kek_ref).where(slots.c.kek_ref.startswith(f"{provider}:", autoescape=True))
+    return bool(connection.execute(select(found.exists())).scalar_one())

@@ -10,6 +10,7 @@ from mc_pipelines.cli import context as cli_context
 from mc_pipelines.cli.keys import app
 from mc_pipelines.composition import Context
 from mc_pipelines.foundation.clock import FrozenClock
+from mc_pipelines.foundation.errors import ConfigurationError
 from mc_pipelines.foundation.settings import Settings
 from mc_pipelines.keys.signers import active_signer
 from mc_pipelines_tests.conftest import TestDatabase
@@ -59,3 +60,16 @@ def test_the_scan_fails_on_an_unsealed_object(home: Context) -> None:
     report = json.loads(run("scan", "--json", code=1))
     assert [one["path"] for one in report["findings"]] == ["receipts/acme/plain"]
     assert "receipts/acme/plain" in run("scan", code=1)
+
+
+def test_a_lost_keyring_is_not_replaced_by_a_new_one(home: Context, tmp_path: Path) -> None:
+    keyring = tmp_path / "keys" / "keyring"
+    keyring.rename(tmp_path / "backup")
+    fresh = Context(home.settings, home.database, home.clock)
+    with pytest.raises(ConfigurationError, match="keyring is missing"):
+        _ = fresh.signer
+    with pytest.raises(ConfigurationError, match="keyring is missing"):
+        CliRunner().invoke(app, ["ls"], catch_exceptions=False)
+    assert not keyring.exists()
+    (tmp_path / "backup").rename(keyring)
+    assert fresh.encrypted_store.get("receipts/acme/r", tenant="acme") == b"x"

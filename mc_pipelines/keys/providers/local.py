@@ -20,7 +20,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.foundation.clock import Clock, SystemClock, parse_utc, rfc3339
-from mc_pipelines.foundation.errors import ConflictError, NotFoundError, UnavailableError, VerificationError
+from mc_pipelines.foundation.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from mc_pipelines.foundation.ids import parse_name
 from mc_pipelines.keys.envelope import hkdf_sha512
 from mc_pipelines.keys.provider import (
@@ -61,8 +67,20 @@ class LocalKeyring:
         passphrase: bytes | None = None,
         clock: Clock | None = None,
         random: Callable[[int], bytes] = os.urandom,
+        expected: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Open the keyring at ``path``; a missing file is an empty keyring.
+
+        Args:
+            path: the file.
+            passphrase: seals it beyond its file mode.
+            clock: dates versions.
+            random: source of keys and nonces.
+            expected: tells, where the file is missing, whether keys of it are in use; then its absence is a loss
+                that no new keyring may cover.
+        """
         self._file = KeyringFile(Path(path), passphrase, random)
+        self._expected = expected
         self._clock = clock or SystemClock()
         self._random = random
         self._lock = RLock()
@@ -167,6 +185,14 @@ class LocalKeyring:
     def _load(self) -> _Loaded:
         with self._lock:
             stamp = self._file.stamp()
+            # Looked at twice: another process may make the first keyring, and use it, while we ask.
+            if stamp is None and self._expected() and (stamp := self._file.stamp()) is None:
+                raise ConfigurationError(
+                    "The keyring is missing, and data is encrypted under its keys",
+                    field="keyring",
+                    value=str(self._file.path),
+                    mend="restore the file from a backup, or set MC_HOME to the folder that holds keys/keyring",
+                )
             if stamp != self._loaded.stamp:
                 self._loaded = _Loaded(stamp, self._file.read() or _empty(), {}, {})
             return self._loaded

@@ -49,9 +49,10 @@ class KeyringFile:
     def stamp(self) -> tuple[int, int, int] | None:
         """Return what changes when the file is replaced, or None where there is none."""
         try:
-            found = self.path.stat()
+            found = self.path.lstat()
         except FileNotFoundError:
             return None
+        self._refuse_link(found)
         self._refuse_open_mode(found)
         return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -59,7 +60,7 @@ class KeyringFile:
         """Return the document, or None where there is no file.
 
         Raises:
-            ConfigurationError: others may read the file, or the passphrase is missing.
+            ConfigurationError: it is a link, others may read the file, or the passphrase is missing.
             VerificationError: the file is damaged, or the passphrase is another one.
         """
         if self.stamp() is None:
@@ -130,6 +131,17 @@ class KeyringFile:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _refuse_link(self, found: os.stat_result) -> None:
+        # The next change would replace the link by a file, and two keyrings would grow apart.
+        if not stat.S_ISREG(found.st_mode):
+            what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no plain file"
+            raise ConfigurationError(
+                f"The keyring is {what}",
+                field="keyring",
+                value=str(self.path),
+                mend="put the file itself there, or set MC_HOME to the folder that holds it as keys/keyring",
+            )
 
     def _refuse_open_mode(self, found: os.stat_result) -> None:
         mode = stat.S_IMODE(found.st_mode)

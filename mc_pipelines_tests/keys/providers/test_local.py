@@ -47,6 +47,38 @@ def test_a_missing_file_is_an_empty_keyring_and_reading_makes_none(keyring: Loca
         keyring.primary("signer")
 
 
+def test_a_missing_file_whose_keys_are_in_use_is_a_loss_and_nothing_is_made(path: Path) -> None:
+    keyring = LocalKeyring(path, expected=lambda: True)
+    for act in (keyring.inventory, lambda: keyring.create("signer", KeyUse.SIGN), lambda: keyring.primary("signer")):
+        with pytest.raises(ConfigurationError, match="missing") as caught:
+            act()
+        assert "restore" in str(caught.value.mend)
+        assert "MC_HOME" in str(caught.value.mend)
+        assert not path.exists()
+
+
+def test_a_first_keyring_made_by_another_process_meanwhile_is_no_loss(path: Path) -> None:
+    def made_meanwhile() -> bool:
+        LocalKeyring(path).create("signer", KeyUse.SIGN)
+        return True
+
+    assert [one.ref for one in LocalKeyring(path, expected=made_meanwhile).inventory()] == ["local:signer/1"]
+
+
+def test_a_symbolic_link_is_refused_and_stays(keyring: LocalKeyring, path: Path, tmp_path: Path) -> None:
+    keyring.create("signer", KeyUse.SIGN)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    for act in (keyring.inventory, lambda: LocalKeyring(path).create("kek", KeyUse.WRAP)):
+        with pytest.raises(ConfigurationError, match="symbolic link"):
+            act()
+    assert path.is_symlink()
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match="symbolic link"):
+        LocalKeyring(path).inventory()
+
+
 def test_only_its_owner_may_read_the_file(keyring: LocalKeyring, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keyring.create("signer", KeyUse.SIGN)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
