@@ -106,12 +106,15 @@ def status(as_json: Json = False) -> None:
     """
     from mc_pipelines.foundation.database import Database
     from mc_pipelines.foundation.embedded import is_running, urls_in
+    from mc_pipelines.foundation.profile import refuse_local_defaults
     from mc_pipelines.foundation.server import look
     from mc_pipelines.foundation.settings import load_settings
     from mc_pipelines.migrations.chain import CHAIN, is_rewritten
 
     settings = load_settings()
     embedded = settings.database_url is None
+    if embedded:
+        refuse_local_defaults(settings)
     facts: dict[str, Any] = {"embedded": embedded, "running": True, "head": CHAIN[-1]}
     if embedded and not is_running(settings):
         facts |= {"running": False, "url": None}
@@ -125,7 +128,8 @@ def status(as_json: Json = False) -> None:
             "privileged": found.privileged,
             "server_version": found.version,
             "revision": found.revision,
-            "behind": found.revision != CHAIN[-1],
+            "behind": found.revision is None or found.revision in CHAIN[:-1],
+            "newer": found.revision is not None and found.revision not in CHAIN,
             "rewritten": is_rewritten(found),
         }
     if as_json:

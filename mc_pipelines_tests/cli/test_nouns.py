@@ -82,11 +82,36 @@ def test_status_and_doctor_tell_the_same_server(
 ) -> None:
     assert _run(monkeypatch, "db", "status", "--json") == 0
     status = json.loads(capsys.readouterr().out)
-    assert (status["role"], status["behind"], status["embedded"]) == ("mc_app", False, False)
+    assert (status["role"], status["embedded"], status["behind"], status["newer"]) == ("mc_app", False, False, False)
     assert _run(monkeypatch, "doctor", "--json") == 0
     checks = {item["check"]: item for item in json.loads(capsys.readouterr().out)["checks"]}
     assert status["server_version"] in checks["database"]["found"]
     assert checks["schema"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(("revision", "behind"), [("9999_future", False), ("0003_keys", True)])
+def test_status_tells_a_newer_schema_from_one_that_is_behind(
+    database: TestDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    revision: str,
+    behind: bool,
+) -> None:
+    with database.owner.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = :revision"), {"revision": revision})
+    assert _run(monkeypatch, "db", "status", "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["behind"], status["newer"]) == (behind, not behind)
+
+
+def test_status_in_production_refuses_the_embedded_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MC_DATABASE_URL")
+    monkeypatch.setenv("MC_PROFILE", "production")
+    assert _run(monkeypatch, "db", "status", "--json") == 2
+    shown = capsys.readouterr()
+    assert "MC_DATABASE_URL" in shown.out + shown.err
 
 
 def test_doctor_fails_with_the_mend_when_the_database_is_down(
