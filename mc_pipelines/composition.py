@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mc_pipelines.attest.signer import Signer
     from mc_pipelines.decision.engine import PolicyEngine
     from mc_pipelines.decision.packs import Pack
+    from mc_pipelines.estimator.artefact import Artefact
     from mc_pipelines.keys.provider import KeyProvider
     from mc_pipelines.keys.store import EncryptedObjectStore
     from mc_pipelines.provenance.cursor import CursorKey
@@ -255,6 +256,37 @@ def issue_summary(context: Context, tenant: TenantId, ruling: dict[str, Any]) ->
     document = Document("verification summary", envelope)
     (done,) = ingest_documents(context.database, tenant, [document], provenance_trust(context), clock=context.clock)
     return envelope, done.verification
+
+
+def record_model_lineage(context: Context, artefact: Artefact) -> str:
+    """Record in the shared partition which data and which earlier model a model was trained from; return the verdict.
+
+    One model serves every tenant, so its lineage lies where every tenant reads. The same model again changes nothing.
+
+    Raises:
+        ConflictError: the graph refuses the provenance.
+    """
+    from mc_pipelines.estimator.lineage import signed_lineage
+    from mc_pipelines.foundation.errors import ConflictError
+    from mc_pipelines.provenance.ingest import Document, ingest_documents
+    from mc_pipelines.provenance.model import PUBLIC
+
+    envelope = signed_lineage(context.object_store, artefact, context.signer)
+    (done,) = ingest_documents(
+        context.database,
+        PUBLIC,
+        [Document("model provenance", envelope)],
+        provenance_trust(context),
+        clock=context.clock,
+        operator=True,
+    )
+    if done.status == "refused":
+        raise ConflictError(
+            f"The provenance graph refuses the model's lineage: {done.reason}",
+            field="model_id",
+            value=artefact.model_id,
+        )
+    return str(done.verification)
 
 
 def graph_tenants(context: Context) -> list[TenantId]:

@@ -39,10 +39,13 @@ def register(
 ) -> None:
     """Learn a model from the execution facts (or a trace) and propose it, signed by you and by the service.
 
+    What it was trained from enters the provenance graph: `mc provenance graph MODEL --tenant public` shows it.
+
     Example: mc estimator register --as 01890a5d-ac96-774b-bcce-b302099a8057 --key file:~/olga.pem
     """
     from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
     from mc_pipelines.cli.context import open_context
+    from mc_pipelines.composition import record_model_lineage
     from mc_pipelines.estimator import registry
     from mc_pipelines.estimator.training import train
 
@@ -60,7 +63,10 @@ def register(
             connection, context.object_store, artefact, context.signer, proposer=proposer, proposal=proposal, at=now
         )
         registry.write_v1(connection, artefact.estimator.v1_table(int(now.timestamp()) // 86_400, artefact.prices))
-    say({"model_id": artefact.model_id, "rows": artefact.estimator.model.rows if artefact.estimator.model else 0}, json)
+        # Before the registration is committed, so that no registered model lacks its lineage.
+        lineage = record_model_lineage(context, artefact)
+    rows = artefact.estimator.model.rows if artefact.estimator.model else 0
+    say({"model_id": artefact.model_id, "rows": rows, "lineage": lineage}, json)
 
 
 def models(json: Json = False) -> None:

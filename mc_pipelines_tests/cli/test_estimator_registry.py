@@ -9,10 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
+from mc_pipelines.attest.key_history import KeyRecord, record_key
 from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.cli import context as cli_context
 from mc_pipelines.cli.main import main
+from mc_pipelines.composition import Context
+from mc_pipelines.estimator.registry import path_of
 from mc_pipelines.foundation.object_store_local import LocalObjectStore
+from mc_pipelines.foundation.settings import Settings
 from mc_pipelines_tests.cli.test_estimator import trace  # noqa: F401 - a fixture
 from mc_pipelines_tests.policy.people import register as person
 
@@ -21,12 +25,11 @@ pytestmark = pytest.mark.database
 
 @pytest.fixture
 def shell(database, clock, tmp_path, monkeypatch, capsys):
-    context = SimpleNamespace(
-        database=database.app,
-        clock=clock,
-        signer=LocalSigner.generate(),
-        object_store=LocalObjectStore(tmp_path / "store"),
-    )
+    context = Context(Settings(home=tmp_path / "mc"), database.app, clock)
+    signer = LocalSigner.generate()
+    context.__dict__.update(signer=signer, object_store=LocalObjectStore(tmp_path / "store"))  # cached properties
+    with database.app.begin() as connection:
+        record_key(connection, KeyRecord(signer.key_id, signer.public_key_pem, clock.now()), now=clock.now())
     monkeypatch.setattr(cli_context, "open_context", lambda: context)
     people = {}
     for name, role in {"olga": "operator", "sara": "security"}.items():
@@ -36,14 +39,14 @@ def shell(database, clock, tmp_path, monkeypatch, capsys):
         path.write_bytes(found.signer.private_key_pem())
         people[name] = SimpleNamespace(signed=("--as", found.person.person_id, "--key", f"file:{path}"), of=found)
 
-    def run(*arguments, code=0):
+    def run(*arguments, code=0, group="estimator"):
         with pytest.raises(SystemExit) as stopped:
-            raise SystemExit(main([str(one) for one in ("estimator", *arguments)]))
+            raise SystemExit(main([str(one) for one in (group, *arguments)]))
         assert (stopped.value.code or 0) == code
         printed = capsys.readouterr()
         return printed.err if code else printed.out
 
-    return SimpleNamespace(run=run, people=people)
+    return SimpleNamespace(run=run, people=people, store=context.object_store)
 
 
 def test_one_proposes_another_lets_it_serve_and_nobody_else_can(shell, database, trace, tmp_path):  # noqa: F811
@@ -66,3 +69,37 @@ def test_one_proposes_another_lets_it_serve_and_nobody_else_can(shell, database,
     with database.app.begin() as connection:
         acts = connection.execute(text("select act from attest_log_leaf order by act")).scalars().all()
     assert acts == ["estimator.model-registered", "estimator.promote", "estimator.promotion-refused"]
+
+
+def test_the_graph_shows_what_a_model_was_trained_from(shell, database, trace):  # noqa: F811
+    def register(who):
+        return json.loads(shell.run("register", *who.signed, "--data", trace, "--json"))
+
+    def graph(model):
+        found = json.loads(
+            shell.run("graph", model, "--tenant", "public", "--depth", "1", "--json", "--verified", group="provenance")
+        )
+        run = next(each["id"] for each in found["nodes"] if each["kind"] == "execution")
+        found = json.loads(shell.run("graph", run, "--tenant", "public", "--depth", "1", "--json", group="provenance"))
+        return run, {(each["from"], each["type"], each["to"]) for each in found["edges"]}
+
+    olga, sara = shell.people["olga"], shell.people["sara"]
+    first = register(olga)
+    assert first["lineage"] == "verified"
+    model = first["model_id"]
+    data = json.loads(shell.store.get(path_of(model)))["training"]["data_digest"]
+    run, edges = graph(model)
+    assert run == f"run:https://maestro-conductor.example/estimator/{model}"
+    assert {(run, "produces", model), (run, "uses", data)} <= edges
+    assert register(olga) == first
+    with database.app.begin(tenant="public") as connection:
+        assert connection.execute(text("select count(*) from provenance_documents")).scalar_one() == 1
+
+    shell.run("promote", model, *sara.signed, "--data", trace)
+    second = register(olga)["model_id"]
+    run, edges = graph(second)
+    assert {each for each in edges if each[0] == run} == {
+        (run, "produces", second),
+        (run, "uses", data),
+        (run, "uses", model),
+    }
