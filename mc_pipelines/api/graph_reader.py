@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from mc_pipelines.api.access import Access
+from mc_pipelines.api.parameters import single_parameters
 from mc_pipelines.attest.log import append
 from mc_pipelines.composition import Context
 from mc_pipelines.foundation import flags
@@ -88,7 +89,7 @@ def open_reader(request: Request, access: Access, context: Context, *, forms: bo
         NotAcceptableError: no form that is wanted can be made.
     """
     _require_flag(context)
-    given = _single(request)
+    given = single_parameters(request)
     tenant = _tenant(access, given.pop("tenant", None))
     name = given.pop("format", None)
     form = choose_form(name, request.headers.get("accept")) if forms else Form.JSON
@@ -144,16 +145,6 @@ def parameters_of(question: type[Scope], **described: str) -> dict[str, Any]:
 
 def _schema(name: str) -> Mapping[str, Any]:
     return _SCHEMAS.get(name, {"type": "string"})
-
-
-def _single(request: Request) -> dict[str, str]:
-    """A parameter that comes twice would be read differently by whoever reads it next."""
-    given: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in given:
-            raise QueryError("The parameter comes twice", field=name)
-        given[name] = value
-    return given
 
 
 def _tenant(access: Access, named: str | None) -> TenantId:

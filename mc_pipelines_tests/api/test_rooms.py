@@ -34,6 +34,20 @@ def test_credits_are_listed_to_finance_and_to_the_tenant_only(client: httpx.Clie
     problem(client.get("/api/credits"), 401, "unauthenticated")
 
 
+@pytest.mark.parametrize(
+    ("question", "who", "field"),
+    [
+        ("/api/credits?tennant=acme", "mia", "tennant"),
+        ("/api/credits?tenant=acme&tenant=globex", "mia", "tenant"),
+        ("/api/policy/rollout?phase=warn", "olga", "phase"),
+    ],
+)
+def test_a_parameter_that_a_list_does_not_know_is_refused(
+    client: httpx.Client, bearer: Bearer, question: str, who: str, field: str
+) -> None:
+    assert problem(client.get(question, headers=bearer(who)), 400, "invalid-query")["field"] == field
+
+
 def test_a_tenant_without_a_contract_has_no_credit(client: httpx.Client, bearer: Bearer) -> None:
     found = problem(client.post("/api/credits", json=CREDIT, headers=bearer("mia")), 404, "not-found")
     assert found["field"] == "service"

@@ -14,6 +14,7 @@ from pydantic import Field
 from mc_pipelines.api.access import Access, AccessOf, ContextOf, guarded_router
 from mc_pipelines.api.documents import Ask, Name, Reason, Sha256
 from mc_pipelines.api.openapi import answers
+from mc_pipelines.api.parameters import DECLARED_ONLY
 from mc_pipelines.attest.dsse import Envelope
 from mc_pipelines.composition import Context
 from mc_pipelines.foundation.errors import NotFoundError
@@ -113,6 +114,7 @@ def create(request: CreditRequest, access: AccessOf, context: ContextOf) -> JSON
     "/api/credits",
     summary="List drafts and notes",
     responses=answers({"drafts": [_DRAFT], "notes": [_NOTE]}),
+    dependencies=[DECLARED_ONLY],
 )
 def index(
     access: AccessOf,

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from mc_pipelines.api.access import AccessOf, ContextOf, guarded_router
 from mc_pipelines.api.documents import Answer, Ask, Moment, Reason
 from mc_pipelines.api.openapi import answers
+from mc_pipelines.api.parameters import DECLARED_ONLY
 from mc_pipelines.attest.dsse import Envelope
 from mc_pipelines.composition import Context
 from mc_pipelines.executions.facts import scan_facts
@@ -156,7 +157,10 @@ class RolloutList(Answer):
 
 
 @router.get(
-    "/api/policy/rollout", summary="List all rollouts, newest first", responses=answers({"rollouts": [_ROLLOUT]})
+    "/api/policy/rollout",
+    summary="List all rollouts, newest first",
+    responses=answers({"rollouts": [_ROLLOUT]}),
+    dependencies=[DECLARED_ONLY],
 )
 def index(context: ContextOf) -> RolloutList:
     """Return every rollout there is or was."""

@@ -1,0 +1,40 @@
+"""Query strings, read strictly: what a question does not know is refused, never passed over."""
+
+from __future__ import annotations
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+
+from mc_pipelines.provenance.request import QueryError
+
+
+def single_parameters(request: Request) -> dict[str, str]:
+    """Return the parameters of a query string by name.
+
+    Raises:
+        QueryError: one comes twice, and would be read differently by whoever reads it next.
+    """
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            raise QueryError("The parameter comes twice", field=name)
+        given[name] = value
+    return given
+
+
+def refuse_undeclared(request: Request) -> None:
+    """Refuse a parameter that the route does not declare.
+
+    Raises:
+        QueryError: names the first one.
+    """
+    route: APIRoute = request.scope["route"]
+    known = sorted(each.alias for each in route.dependant.query_params)
+    unknown = sorted(single_parameters(request).keys() - set(known))
+    if unknown:
+        mend = f"use {', '.join(known)}" if known else "this question takes none"
+        raise QueryError("There is no such parameter", field=unknown[0], mend=mend)
+
+
+DECLARED_ONLY = Depends(refuse_undeclared)
+"""In a route's ``dependencies``: no parameter but those in its signature."""
