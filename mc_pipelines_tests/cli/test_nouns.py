@@ -77,6 +77,27 @@ def test_a_person_and_a_key_that_stays_with_that_person(
     assert sorted(len(person["keys"]) for person in json.loads(capsys.readouterr().out)) == [0, 1]
 
 
+def test_a_token_for_nobody_on_record_warns_and_is_still_a_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, "token", "--subject", "nobody") == 0
+    shown = capsys.readouterr()
+    assert shown.out.count(".") == 2
+    assert "no person is recorded as 'nobody'" in shown.err
+    assert "mc people put" in shown.err
+    local = "urn:maestro-conductor:local-issuer"
+    assert _run(monkeypatch, "people", "put", "--issuer", local, "--subject", "nobody", "--name", "N") == 0
+    capsys.readouterr()
+    assert _run(monkeypatch, "token", "--subject", "nobody") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_token_needs_no_database(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MC_DATABASE_URL", "postgresql://mc_app@127.0.0.1:1/mc")
+    assert _run(monkeypatch, "token", "--subject", "ada") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_status_and_doctor_tell_the_same_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
