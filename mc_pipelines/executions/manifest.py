@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_serializer,
     field_validator,
 )
@@ -28,7 +29,7 @@ from mc_pipelines.foundation.canonical import canonical_json, parse_json, sha256
 from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest
-from mc_pipelines.foundation.money import minor_unit_exponent
+from mc_pipelines.foundation.money import Money, minor_unit_exponent
 
 MAX_MANIFEST_BYTES = 256 << 10
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -94,14 +95,23 @@ class Needs(_Part):
 class Budget(_Part):
     """The most that the execution may be expected to cost."""
 
+    currency: str  # before the amount, whose check reads it
     amount: str = Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,3})?$")
-    currency: str
 
     @field_validator("amount", mode="before")
     @classmethod
     def _text(cls, amount: object) -> object:
         if isinstance(amount, int | float | Decimal):
             raise ValueError("money is never a float: write a decimal string such as 12.40")  # noqa: TRY004 - pydantic
+        return amount
+
+    @field_validator("amount")
+    @classmethod
+    def _whole(cls, amount: str, info: ValidationInfo) -> str:
+        currency = info.data.get("currency")  # absent where it was refused itself
+        if currency is not None and Money.of(amount, currency).amount != Decimal(amount):
+            places = minor_unit_exponent(currency)
+            raise ValueError(f"{currency} has {places} decimal places: write {Money.of(amount, currency).amount}")
         return amount
 
     @field_validator("currency")

@@ -24,6 +24,13 @@ def test_defaults_are_strict() -> None:
     assert manifest.digest == parse_manifest(json.dumps(manifest.document()).encode()).digest
 
 
+@pytest.mark.parametrize(("amount", "currency"), [("2", "JPY"), ("2.0", "JPY"), ("1.005", "BHD"), ("0.10", "USD")])
+def test_a_budget_in_whole_minor_units_is_taken(amount: str, currency: str) -> None:
+    budget = manifest_of(document(budget={"amount": amount, "currency": currency})).budget
+    assert budget is not None
+    assert (budget.amount, budget.currency) == (amount, currency)
+
+
 def test_the_digest_names_content_not_spelling() -> None:
     one = parse_manifest(json.dumps(document(deadline="2026-01-19T10:00:00Z")).encode())
     same = parse_manifest(json.dumps(document(deadline="2026-01-19T11:00:00+01:00"), indent=2).encode())
@@ -42,6 +49,8 @@ def test_the_digest_names_content_not_spelling() -> None:
         ({"inputs": [{"path": "/etc/passwd", "digest": DIGEST}]}, "inputs.0.path", "relative"),
         ({"budget": {"amount": 12.4, "currency": "USD"}}, "budget.amount", "never a float"),
         ({"budget": {"amount": "12.4", "currency": "XXX"}}, "budget.currency", "currency"),
+        ({"budget": {"amount": "1.5", "currency": "JPY"}}, "budget.amount", "JPY has 0 decimal places: write 2"),
+        ({"budget": {"amount": "1.005", "currency": "USD"}}, "budget.amount", "2 decimal places"),
         ({"deadline": "2026-01-19T10:00:00"}, "deadline", "without a zone"),
         ({"deadline": "soon"}, "deadline", "datetime"),
         ({"deadline": "1900000000"}, "deadline", "RFC 3339"),
