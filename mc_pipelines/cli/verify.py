@@ -70,7 +70,8 @@ def _trust_path(file: Path, given: Path | None) -> Path:
         "There is no trust file",
         field="--trust",
         value=", ".join(str(one) for one in candidates),
-        mend="get one from whom you trust and name it with --trust; never take it from the sender of the file",
+        mend="who keeps the log writes one with `mc log trust --out FILE`; get it from them and name it with"
+        " `--trust FILE`; never take it from the sender of the file",
     )
 
 

@@ -193,3 +193,13 @@ def test_the_command_exits_2_for_what_it_cannot_judge(tmp_path: Path, monkeypatc
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 2
+
+
+def test_without_a_trust_file_it_says_where_one_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
+    receipt = tmp_path / "receipt.json"
+    receipt.write_bytes(b"{}")
+    with pytest.raises(InputError, match="no trust file") as caught:
+        CliRunner().invoke(app, [str(receipt)], catch_exceptions=False)
+    assert "`mc log trust --out FILE`" in str(caught.value.mend)
+    assert "`--trust FILE`" in str(caught.value.mend)
