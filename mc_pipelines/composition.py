@@ -7,7 +7,8 @@ too mighty, a schema that is older or newer than the code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mc_pipelines.keys.store import EncryptedObjectStore
     from mc_pipelines.provenance.cursor import CursorKey
     from mc_pipelines.provenance.ingest import Document
+    from mc_pipelines.provenance.marking import Marking
     from mc_pipelines.provenance.pruning import Report
     from mc_pipelines.provenance.store import GraphStore
     from mc_pipelines.provenance.trust_logic import GatePolicy
@@ -192,6 +194,26 @@ def provenance_trust(context: Context) -> TrustRoots:
         return replace(others, own=Trust(in_order(list(load_history(connection)))))
 
 
+def provenance_marking(
+    context: Context, tenant: TenantId, classification: int | None = None, purposes: Iterable[str] = ()
+) -> Marking:
+    """Return who may read what is ingested for a tenant: as its sender says, else by the tenant's data class.
+
+    Raises:
+        InputError: see :func:`mc_pipelines.provenance.marking.choose_marking`.
+        UnavailableError: the pack `graph` does not know the tenant's data class.
+    """
+    from mc_pipelines.decision.packs import loaded
+    from mc_pipelines.foundation.errors import NotFoundError
+    from mc_pipelines.foundation.tenants import get_tenant
+    from mc_pipelines.provenance.marking import choose_marking
+
+    data_class = None
+    with context.database.begin() as connection, suppress(NotFoundError):
+        data_class = get_tenant(connection, tenant).data_class
+    return choose_marking(loaded("graph").data, data_class, classification, purposes)
+
+
 def signed_receipts(context: Context) -> Iterator[tuple[str, bytes]]:
     """Yield the path and the envelope of every receipt, opened: what a rotation of the signer verifies again."""
     for _tenant, receipts in receipts_by_tenant(context):
@@ -254,7 +276,14 @@ def issue_summary(context: Context, tenant: TenantId, ruling: dict[str, Any]) ->
 
     envelope = sign_summary(ruling, context.signer, now=context.clock.now()).to_json()
     document = Document("verification summary", envelope)
-    (done,) = ingest_documents(context.database, tenant, [document], provenance_trust(context), clock=context.clock)
+    (done,) = ingest_documents(
+        context.database,
+        tenant,
+        [document],
+        provenance_trust(context),
+        clock=context.clock,
+        marking=provenance_marking(context, tenant),
+    )
     return envelope, done.verification
 
 

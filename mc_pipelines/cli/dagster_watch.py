@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mc_pipelines.composition import Context
+from mc_pipelines.composition import Context, provenance_marking
 from mc_pipelines.foundation.errors import UnavailableError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.edge_log import IngestResult
@@ -69,7 +69,9 @@ def _record(context: Context, tenant: TenantId, lines: Iterable[bytes], kept: Pa
         if not content.startswith(b'{"positions":'):
             waiting.append(Document("dagster event", content))
             continue
-        results = list(ingest_documents(context.database, tenant, waiting, TrustRoots(), clock=context.clock))
+        marking = provenance_marking(context, tenant)
+        given = ingest_documents(context.database, tenant, waiting, TrustRoots(), clock=context.clock, marking=marking)
+        results = list(given)
         waiting = []
         _keep(kept, json.dumps(json.loads(content)["positions"]).encode())
         yield results

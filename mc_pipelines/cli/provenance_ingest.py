@@ -24,6 +24,12 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them.")],
     tenant: Tenant,
     shared: Shared = False,
+    classification: Annotated[
+        int | None, typer.Option(help="0 (open) to 3 (secret); default: by the tenant's data class.", min=0, max=3)
+    ] = None,
+    purpose: Annotated[
+        list[str] | None, typer.Option(help="Who reads for it sees the claims; repeatable; default: any purpose.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Record what documents claim, each whole or not at all; one that is known changes nothing.
@@ -32,10 +38,10 @@ def ingest(
     OpenLineage events and Debian indices. Signatures are judged by our own keys and by MC_PROVENANCE_TRUST.
     Exit code 1 if any document is refused.
 
-    Example: mc provenance ingest sbom.json attestations/ --tenant acme
+    Example: mc provenance ingest sbom.json attestations/ --tenant acme --classification 2 --purpose security
     """
     from mc_pipelines.cli.context import open_context
-    from mc_pipelines.composition import provenance_trust
+    from mc_pipelines.composition import provenance_marking, provenance_trust
     from mc_pipelines.foundation.ids import TenantId, parse_name
     from mc_pipelines.provenance.ingest import ingest_documents
 
@@ -50,6 +56,7 @@ def ingest(
         provenance_trust(context),
         clock=context.clock,
         operator=shared,
+        marking=provenance_marking(context, whose, classification, purpose or ()),
     )
     rows = [_row(names[place], result) for place, result in enumerate(_counted(results))] + unread
     if json:

@@ -25,7 +25,7 @@ from mc_pipelines.foundation.errors import ForbiddenError
 from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance import closing
 from mc_pipelines.provenance.identity import node_key
-from mc_pipelines.provenance.labels import pack_label
+from mc_pipelines.provenance.labels import classification_of, pack_label, purposes_of
 from mc_pipelines.provenance.model import KIND_CODE, PUBLIC, TYPE_CODE, Claims, EdgeType, Node, validate
 from mc_pipelines.provenance.rank import rank_of
 from mc_pipelines.provenance.records import TYPE_MENTIONS
@@ -90,7 +90,7 @@ select :tenant, seq, digest, name, format, :recorded_at, valid_from, valid_to, s
 """)
 _NOTIFY = text(f"select pg_notify('{CHANNEL}', :tenant)")
 _KNOWN = text(
-    "select digest, seq, nodes, edges from provenance_documents where tenant = :tenant and digest = any(:all)"
+    "select digest, seq, nodes, edges, label from provenance_documents where tenant = :tenant and digest = any(:all)"
 )
 
 
@@ -422,6 +422,15 @@ def _refusal(claims: Claims) -> IngestResult:
     )
 
 
+def _kept_marking(claims: Claims, label: int) -> tuple[str, ...]:
+    """Return what to say where a known document is sent again for other readers than it was recorded for."""
+    classification, purposes = classification_of(label), purposes_of(label)
+    if (classification, purposes) == (claims.classification, claims.purposes):
+        return ()
+    read_for = ", ".join(sorted(purposes)) or "any purpose"
+    return (f"It was recorded with classification {classification} for {read_for}, and stays so.",)
+
+
 def _answers(batch: _Batch, seqs: dict[Digest, int], known: dict[Digest, Any]) -> list[IngestResult]:
     answers: list[IngestResult] = []
     reported: set[Digest] = set()
@@ -431,8 +440,9 @@ def _answers(batch: _Batch, seqs: dict[Digest, int], known: dict[Digest, Any]) -
             answers.append(_refusal(claims))
         elif claims.document in known:
             old = known[claims.document]
+            remarks = (*claims.remarks, *_kept_marking(claims, old.label))
             answers.append(
-                IngestResult(claims.document, "known", None, old.seq, old.nodes, old.edges, verdict, claims.remarks)
+                IngestResult(claims.document, "known", None, old.seq, old.nodes, old.edges, verdict, remarks)
             )
         else:
             row, seq = batch.rows[claims.document], seqs[claims.document]

@@ -17,6 +17,7 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.errors import ForbiddenError, InputError
 from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance.edge_log import IngestResult, ingest_many
+from mc_pipelines.provenance.marking import OPEN, Marking
 from mc_pipelines.provenance.model import PUBLIC, Claims, refuse
 from mc_pipelines.provenance.readers import read_parts
 from mc_pipelines.provenance.readers.collector import Reading
@@ -76,6 +77,7 @@ def ingest_documents(
     clock: Clock,
     operator: bool = False,
     cache: VerdictCache | None = None,
+    marking: Marking = OPEN,
 ) -> Iterator[IngestResult]:
     """Record documents; yield what became of each, in their order, once it is committed.
 
@@ -87,13 +89,14 @@ def ingest_documents(
         clock: tells when we learnt it.
         operator: whether the caller may write the shared partition.
         cache: verdicts of earlier checks.
+        marking: who may read what is recorded now.
 
     Raises:
         ForbiddenError: a tenant tries to write the shared partition; nothing is read then.
     """
     if tenant == PUBLIC and not operator:
         raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
-    pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator)
+    pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator, marking=marking)
     batches = _batches(documents)
     first = next(batches, None)
     if first is None:
@@ -131,6 +134,7 @@ class _Pipeline:
     clock: Clock
     cache: VerdictCache | None
     operator: bool = field(kw_only=True)
+    marking: Marking = field(kw_only=True)
 
     def record(self, batch: _Batch) -> list[IngestResult]:
         claims = self._judge(batch)
@@ -166,7 +170,8 @@ class _Pipeline:
                 continue
             moments = [one for one in (document.seen, recorded.get(read.claims.document)) if one is not None]
             claims = judge(read, self.roots, cache=self.cache, seen=min(moments, default=None))
-            found.append(in_series(claims, signed=any(part.signatures for part in read.parts)))
+            claims = in_series(claims, signed=any(part.signatures for part in read.parts))
+            found.append(self.marking.put_on(claims))
         return found
 
     def _ingest(self, claims: list[Claims]) -> list[IngestResult]:

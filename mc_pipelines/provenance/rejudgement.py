@@ -15,13 +15,14 @@ from sqlalchemy import Connection, text
 
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.ids import Digest, TenantId
+from mc_pipelines.provenance.marking import Marking
 from mc_pipelines.provenance.model import Claims, Verification
 
 _TYPE = "https://maestro-conductor.example/provenance/rejudgement/v1"
 _PREFIX = "verdict:"
 _RECORDED = text("select digest, recorded_at from provenance_documents where tenant = :tenant and digest = any(:all)")
 _LATEST = text("""
-select distinct on (series) series, version, verification from provenance_documents
+select distinct on (series) series, version, verification, label from provenance_documents
 where tenant = :tenant and series = any(:series) order by series, version desc
 """)
 
@@ -55,7 +56,7 @@ def rejudged(
     rows = connection.execute(_LATEST, {"tenant": tenant, "series": list(signed)})
     found = []
     for row in rows:
-        claims = signed[row.series]
+        claims = Marking.of_label(row.label).put_on(signed[row.series])  # never that of whoever sends it again
         before = msgspec.convert(row.verification, Verification)
         if _essence(before) != _essence(claims.verification):
             found.append((claims, _successor(claims, before, row.version + 1, now)))

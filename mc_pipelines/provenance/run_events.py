@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance.identity import NodeId
+from mc_pipelines.provenance.marking import Marking
 from mc_pipelines.provenance.model import Claims, Edge, EdgeType, Kind, Node
 from mc_pipelines.provenance.readers.collector import RunEvents
 
@@ -30,7 +31,7 @@ values (:tenant, :run, :document, :completed, cast(:waiting as jsonb)) on confli
 """)
 # Only events whose documents are in the log count: an ingest that died between the two is as if it had not begun.
 _SETTLED = text("""
-select told.run, told.document, told.waiting
+select told.run, told.document, told.waiting, document.label
 from provenance_run_events as told
 join provenance_documents as document on document.tenant = told.tenant and document.digest = told.document
 where told.tenant = :tenant and told.run = any(:runs) and told.waiting <> '[]'::jsonb
@@ -73,7 +74,10 @@ def settled(connection: Connection, tenant: TenantId, runs: Iterable[NodeId]) ->
     wanted = sorted(set(runs))
     for start in range(0, len(wanted), _AT_ONCE):
         rows = connection.execute(_SETTLED, {"tenant": tenant, "runs": wanted[start : start + _AT_ONCE]})
-        found += [_completion(NodeId(row.run), Digest(row.document), row.waiting) for row in rows]
+        found += [
+            Marking.of_label(row.label).put_on(_completion(NodeId(row.run), Digest(row.document), row.waiting))
+            for row in rows
+        ]
     return found
 
 

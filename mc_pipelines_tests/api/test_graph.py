@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,12 +15,15 @@ from mc_pipelines.composition import Context
 from mc_pipelines.foundation import flags
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.foundation.tenants import get_tenant, put_tenant
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines.provenance.identity import digest_id, package_id
+from mc_pipelines.provenance.labels import classification_of, purposes_of
 from mc_pipelines.provenance.model import PUBLIC, Alias, Claims, Edge, EdgeType, Kind, Node
 from mc_pipelines.provenance.readers import read_document
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines_tests.api.conftest import Headers, problem
+from mc_pipelines_tests.provenance.readers.test_openlineage import RUN, dataset, event
 
 pytestmark = pytest.mark.database
 Bearer = Callable[..., Headers]
@@ -280,3 +284,83 @@ def test_two_worlds_cannot_be_told_apart(client: httpx.Client, bearer: Bearer, c
     unknown, foreign = ([each for each in after if f"pkg:pypi/{name}@1" in each[0]] for name in ("never", "theirs"))
     for one, other in zip(unknown, foreign, strict=True):
         assert one[1:] == other[1:]
+
+
+def earlier(type_: str, **over: Any) -> dict[str, Any]:
+    """Return an event of before the test's now."""
+    return event(type_, eventTime="2026-01-19T06:00:00Z", **over)
+
+
+def targets(client: httpx.Client, headers: Headers, node: str, purpose: str) -> set[str]:
+    """Return where the edges from a node lead for a reader; nothing where there is no such node for her."""
+    seen = client.get(
+        f"/api/provenance/graph?node={node}&direction=both&tenant=acme&purpose={purpose}", headers=headers
+    )
+    if seen.status_code == 404:
+        return set()
+    assert seen.status_code == 200, seen.text
+    return {edge["to"] for edge in seen.json()["edges"] if edge["from"] == node}
+
+
+@pytest.mark.parametrize("route", ["/api/provenance/documents", "/api/v1/lineage"])
+def test_who_may_read_a_claim_is_said_by_its_sender(client: httpx.Client, bearer: Bearer, route: str) -> None:
+    """Five documents about one node, each marked otherwise; every reader sees hers."""
+    paul = bearer("paul", "acme")
+    marks = {"any": "", "finance": "purpose=finance", "ops": "purpose=security&purpose=operations"}
+    for name, mark in (marks | {"secret": "classification=3", "guarded": "classification=2"}).items():
+        sent = client.post(f"{route}?{mark}", json=earlier("START", inputs=[dataset(name)]), headers=paul)
+        assert sent.status_code == 201, sent.text
+    for subject, purpose, seen in (
+        ("rita", "operations", {"any", "ops"}),
+        ("rita", "finance", {"any"}),  # a purpose that her role does not have
+        ("olga", "security", {"any", "ops", "guarded"}),
+        ("aude", "finance", {"any", "finance", "guarded", "secret"}),
+        ("aude", "security", {"any", "ops", "guarded", "secret"}),
+        ("aude", "audit", {"any", "guarded", "secret"}),
+    ):
+        found = targets(client, bearer(subject, "acme"), RUN, purpose)
+        assert found - {"job:etl/load"} == {f"dataset:db/{name}" for name in seen}, (subject, purpose)
+
+
+def test_an_output_that_waited_is_marked_as_the_event_that_named_it(client: httpx.Client, bearer: Bearer) -> None:
+    paul = bearer("paul", "acme")
+    start = earlier("START", outputs=[dataset("report")])
+    assert client.post("/api/v1/lineage?classification=3", json=start, headers=paul).status_code == 201
+    assert client.post("/api/v1/lineage", json=earlier("COMPLETE", outputs=[]), headers=paul).status_code == 201
+    assert "dataset:db/report" in targets(client, bearer("aude", "acme"), RUN, "audit")
+    assert "dataset:db/report" not in targets(client, bearer("rita", "acme"), RUN, "operations")
+
+
+def test_a_marking_is_checked_and_the_first_one_stays(client: httpx.Client, bearer: Bearer, context: Context) -> None:
+    route, paul = "/api/provenance/documents", bearer("paul", "acme")
+    for wrong in ("classification=4", "classification=-1", "classification=x", "purpose=fun", "purpose="):
+        found = problem(client.post(f"{route}?{wrong}", json=SBOM, headers=paul), 400, "malformed-request")
+        assert str(found["field"]).startswith(wrong.partition("=")[0])
+    below = problem(client.post(f"{route}?classification=0", json=SBOM, headers=paul), 422, "invalid-input")
+    assert "at least classification 1" in below["detail"]  # the tenant's data are confidential
+    assert targets(client, bearer("aude", "acme"), "pkg:pypi/app@1", "audit") == set()
+    assert client.post(f"{route}?classification=3&purpose=audit", json=SBOM, headers=paul).status_code == 201
+    again = client.post(route, json=SBOM, headers=paul).json()
+    assert again["status"] == "known"
+    assert "It was recorded with classification 3 for audit, and stays so." in again["remarks"]
+    assert targets(client, bearer("rita", "acme"), "pkg:pypi/app@1", "operations") == set()
+    assert targets(client, bearer("aude", "acme"), "pkg:pypi/app@1", "audit") == {"pkg:pypi/lib@2"}
+    with context.database.begin(tenant=ACME) as connection:
+        labels = connection.execute(text("select label from provenance_documents")).scalars().all()
+    assert [(classification_of(label), purposes_of(label)) for label in labels] == [(3, {"audit"})]
+
+
+def test_without_a_word_the_data_class_of_the_tenant_marks(
+    client: httpx.Client, bearer: Bearer, context: Context
+) -> None:
+    for data_class, expected in (("public", 0), ("internal", 0), ("confidential", 1), ("restricted", 2)):
+        with context.database.begin() as connection:
+            tenant = replace(get_tenant(connection, ACME), data_class=data_class)
+            put_tenant(connection, tenant, now=context.clock.now())
+        sbom = SBOM | {"version": expected + 5, "serialNumber": f"urn:{data_class}"}
+        assert client.post("/api/provenance/documents", json=sbom, headers=bearer("paul", "acme")).status_code == 201
+        with context.database.begin(tenant=ACME) as connection:
+            label = (
+                connection.execute(text("select label from provenance_documents order by seq desc")).scalars().first()
+            )
+        assert classification_of(label) == expected

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from mc_pipelines.attest.dsse import IN_TOTO_PAYLOAD_TYPE, sign
 from mc_pipelines.attest.signer import LocalSigner
 from mc_pipelines.cli.main import main
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.marking import Marking
+from mc_pipelines.provenance.model import Purpose
 from mc_pipelines_tests.conftest import TestDatabase
 from mc_pipelines_tests.provenance.readers.documents import SLSA_1, bom, dump, slsa_1, statement
 
@@ -80,6 +84,21 @@ def test_the_shared_partition_asks_for_it(mc: Any, folder: Path) -> None:
     code, _, err = mc("ingest", str(folder / "sbom.json"), "--tenant", "public", "--json")
     assert (code, "operator" in err) == (2, True)
     assert mc("ingest", str(folder / "sbom.json"), "--tenant", "public", "--shared", "--json")[0] == 0
+
+
+def test_a_marking_is_said_and_checked(mc: Any, folder: Path, database: TestDatabase) -> None:
+    given = ("ingest", str(folder / "sbom.json"), "--tenant", "acme", "--json")
+    for wrong in (("--classification", "4"), ("--classification", "-1"), ("--purpose", "fun")):
+        code, _, err = mc(*given, *wrong)
+        assert (code, wrong[0].strip("-") in err) == (2, True)
+    marked = ("--classification", "2", "--purpose", "audit", "--purpose", "security")
+    assert mc(*given, *marked)[1][0]["status"] == "accepted"
+    with database.app.begin(tenant=TenantId("acme")) as connection:
+        labels = connection.execute(text("select label from provenance_documents")).scalars().all()
+    assert [Marking.of_label(label) for label in labels] == [Marking(2, frozenset({Purpose.AUDIT, Purpose.SECURITY}))]
+    code, [row], _ = mc(*given)
+    assert (code, row["status"]) == (0, "known")
+    assert "It was recorded with classification 2 for audit, security, and stays so." in row["remarks"]
 
 
 def test_no_such_instance_or_tenant(mc: Any, tmp_path: Path) -> None:

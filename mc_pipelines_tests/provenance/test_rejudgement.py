@@ -17,6 +17,8 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.edge_log import IngestResult
 from mc_pipelines.provenance.identity import receipt_id
 from mc_pipelines.provenance.ingest import Document, ingest_documents
+from mc_pipelines.provenance.marking import OPEN, Marking
+from mc_pipelines.provenance.model import Purpose
 from mc_pipelines.provenance.root_hash import root_hash
 from mc_pipelines.provenance.trust_roots import TrustedKey, TrustRoots
 from mc_pipelines.provenance.verification import VerdictCache
@@ -92,6 +94,18 @@ def test_the_same_verdict_again_changes_nothing(database: TestDatabase, clock: F
     assert put(database, clock, other).seq == 1  # believing somebody else, too, is no other verdict on this
     with database.app.begin(tenant=ACME) as connection:
         assert root_hash(connection, ACME) == before
+
+
+def test_a_new_verdict_is_read_by_whom_the_document_was_recorded_for(
+    database: TestDatabase, clock: FrozenClock
+) -> None:
+    secret = Marking(3, frozenset({Purpose.AUDIT}))
+    for marking, roots in ((secret, NOBODY), (OPEN, TRUSTED)):  # whoever sends it again opens nothing
+        clock.advance(timedelta(hours=1))
+        list(ingest_documents(database.app, ACME, [Document("x", SIGNED)], roots, clock=clock, marking=marking))
+    with database.app.begin(tenant=ACME) as connection:
+        labels = connection.execute(text("select label from provenance_documents order by seq")).scalars().all()
+    assert [Marking.of_label(label) for label in labels] == [secret, secret]
 
 
 def ours(status: KeyStatus, until: datetime | None) -> TrustRoots:

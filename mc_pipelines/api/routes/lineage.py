@@ -11,11 +11,13 @@ from pydantic import Field
 from mc_pipelines.api.access import Access, AccessOf, ContextOf, guarded_router
 from mc_pipelines.api.documents import Answer
 from mc_pipelines.api.openapi import answers
-from mc_pipelines.composition import Context, provenance_trust
+from mc_pipelines.composition import Context, provenance_marking, provenance_trust
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.edge_log import IngestResult
 from mc_pipelines.provenance.ingest import Document, ingest_documents
+from mc_pipelines.provenance.marking import Marking
+from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Purpose
 from mc_pipelines.provenance.readers import read_parts
 from mc_pipelines.provenance.trust_roots import TrustRoots
 
@@ -41,6 +43,19 @@ _EVENT = {
 }
 _SBOM = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": []}
 _Tenant = Annotated[str | None, Query(description="whose graph; needed by who may act for several")]
+_Classification = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MAXIMUM_CLASSIFICATION,
+        description="0 (open) to 3 (secret): which clearance sees the claims; by default, and at least, that of the "
+        "tenant's data class",
+    ),
+]
+_Purposes = Annotated[
+    list[Purpose] | None,
+    Query(description="may come several times: who reads for one of these sees the claims; by default any purpose"),
+]
 
 
 def _body(description: str, example: Any) -> dict[str, Any]:
@@ -73,6 +88,8 @@ def lineage(
     access: AccessOf,
     context: ContextOf,
     tenant: _Tenant = None,
+    classification: _Classification = None,
+    purpose: _Purposes = None,
 ) -> JSONResponse:
     """Record one event, or an array of events as one document; the same again changes nothing.
 
@@ -82,7 +99,8 @@ def lineage(
     content = _content(request)
     if read_parts(content, "event").claims.format != "openlineage":
         raise InputError("Not an OpenLineage event", field="eventTime", mend="send it to /api/provenance/documents")
-    return _recorded(context, access, whose, Document("OpenLineage event", content), TrustRoots())
+    marking = provenance_marking(context, whose, classification, purpose or ())
+    return _recorded(context, access, whose, Document("OpenLineage event", content), TrustRoots(), marking)
 
 
 @router.post(
@@ -98,13 +116,16 @@ def document(
     context: ContextOf,
     name: Annotated[str, Query(max_length=200, description="what to call it")] = "document",
     tenant: _Tenant = None,
+    classification: _Classification = None,
+    purpose: _Purposes = None,
 ) -> JSONResponse:
     """Record a bill of materials, an attestation or events, whole, with a verdict on its signatures; or refuse it.
 
     The format is told by the content. The same document again changes nothing.
     """
     whose = _whose(access, tenant)
-    return _recorded(context, access, whose, Document(name, _content(request)), provenance_trust(context))
+    marking = provenance_marking(context, whose, classification, purpose or ())
+    return _recorded(context, access, whose, Document(name, _content(request)), provenance_trust(context), marking)
 
 
 def _whose(access: Access, tenant: str | None) -> TenantId:
@@ -120,10 +141,19 @@ def _content(request: Request) -> bytes:
     return content
 
 
-def _recorded(context: Context, access: Access, tenant: TenantId, given: Document, roots: TrustRoots) -> JSONResponse:
+def _recorded(
+    context: Context, access: Access, tenant: TenantId, given: Document, roots: TrustRoots, marking: Marking
+) -> JSONResponse:
     operator = "operator" in access.caller.roles
     [result] = ingest_documents(
-        context.database, tenant, [given], roots, clock=context.clock, operator=operator, cache=context.verdicts
+        context.database,
+        tenant,
+        [given],
+        roots,
+        clock=context.clock,
+        operator=operator,
+        cache=context.verdicts,
+        marking=marking,
     )
     if result.status == "refused":
         raise InputError(result.reason or "The document is refused", field="document")

@@ -21,14 +21,15 @@ def provenance_edges(maestro: Maestro) -> dg.MaterializeResult[Any]:
     """Ingest every receipt that the log does not know yet."""
     from collections import Counter
 
-    from mc_pipelines.composition import provenance_trust, receipt_documents
+    from mc_pipelines.composition import provenance_marking, provenance_trust, receipt_documents
     from mc_pipelines.provenance.ingest import ingest_documents
 
     context = maestro.open()
     roots = provenance_trust(context)
     counted: Counter[tuple[str, str]] = Counter()
     for tenant, documents in receipt_documents(context):
-        results = ingest_documents(context.database, tenant, documents, roots, clock=context.clock)
+        marking = provenance_marking(context, tenant)
+        results = ingest_documents(context.database, tenant, documents, roots, clock=context.clock, marking=marking)
         counted.update((one.status, one.verification) for one in results)
     rows = [(*key, number) for key, number in sorted(counted.items())]
     return dg.MaterializeResult(metadata={"receipts": table(("status", "verdict", "receipts"), rows)})
