@@ -97,7 +97,9 @@ def test_405_names_every_method_of_the_path(client, method, path, allow):
     assert answer.headers["allow"] == allow
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/health/", "//health", "/api/policy/rollout/a/b", "/redoc"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/health/", "http://testserver//health", "/api/policy/rollout/a/b", "/redoc"]
+)
 def test_unknown_path_is_a_problem(client, path):
     problem(client.get(path), 404, "http-404")
 
@@ -133,6 +135,12 @@ def test_lost_connection_is_503(client, database, bearer, monkeypatch):
     answer = client.get("/api/policy/rollout", headers=bearer("olga"))
     problem(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "5"
+
+
+def test_the_bare_address_points_to_pages_that_are_there(client):
+    places = client.get("/").json()
+    assert {"/docs", "/provenance"} <= set(places.values())
+    assert [client.get(path).status_code for path in places.values()] == [200] * len(places)
 
 
 def test_docs_load_nothing_from_elsewhere(client):

@@ -13,6 +13,13 @@ from mc_pipelines.api.reference import render
 
 router = guarded_router("operations")
 _HOUR = {"Cache-Control": "public, max-age=3600"}
+_PLACES = {"docs": "/docs", "openapi": "/openapi.json", "provenance": "/provenance", "ready": "/ready"}
+
+
+@router.get("/", summary="Where to look", responses=answers(_PLACES))
+def root() -> dict[str, str]:
+    """Return the paths that a person who came to the bare address wants."""
+    return _PLACES
 
 
 @router.get("/openapi.json", summary="The OpenAPI document", responses=answers({"openapi": "3.1.0", "paths": {}}))

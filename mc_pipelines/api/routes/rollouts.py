@@ -159,7 +159,7 @@ class RolloutList(Answer):
 @router.get(
     "/api/policy/rollout",
     summary="List all rollouts, newest first",
-    responses=answers({"rollouts": [_ROLLOUT]}),
+    responses=answers({"rollouts": [_ROLLOUT]}, 400),
     dependencies=[DECLARED_ONLY],
 )
 def index(context: ContextOf) -> RolloutList:
