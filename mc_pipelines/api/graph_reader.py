@@ -24,11 +24,9 @@ from mc_pipelines.foundation.ids import TenantId, parse_name, uuid7
 from mc_pipelines.provenance.access import Filter, Reader, decide
 from mc_pipelines.provenance.answer import Answer
 from mc_pipelines.provenance.formats import Form, NotAcceptableError, choose_form
-from mc_pipelines.provenance.model import Purpose
+from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Purpose
 from mc_pipelines.provenance.request import QueryError, Scope
 
-HIGHEST_CLEARANCE = 3
-"""What every caller brings: records of people carry no clearance of their own, so the pack caps it by role."""
 OWN = ("tenant", "purpose", "format")
 """Parameters of every question that are not part of what is asked."""
 _SCHEMAS: dict[str, dict[str, Any]] = {
@@ -99,7 +97,8 @@ def open_reader(request: Request, access: Access, context: Context, *, forms: bo
     crossing = tenant not in access.caller.tenants
     purpose = _purpose(given.pop("purpose", None), crossing=crossing)
     engine, revision = context.graph_policy
-    reader = Reader(tenant, access.caller.roles, HIGHEST_CLEARANCE, purpose, crossing=crossing)
+    # Records of people carry no clearance of their own: the pack caps it by role.
+    reader = Reader(tenant, access.caller.roles, MAXIMUM_CLASSIFICATION, purpose, crossing=crossing)
     allowed = decide(engine, revision, reader)
     if crossing:
         _record_crossing(request, access, context, reader)
