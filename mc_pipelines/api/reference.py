@@ -1,4 +1,4 @@
-"""The reference of the API, made from its OpenAPI document: a page without scripts, and a Markdown file."""
+"""The reference of the API, made from its OpenAPI document: a page without scripts."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def operations(document: Mapping[str, Any]) -> list[Operation]:
     ]
 
 
-def render(document: Mapping[str, Any], template: str) -> str:
-    """Return the reference in the form of a template of this package: ``reference.md`` or ``reference.html``."""
+def render(document: Mapping[str, Any]) -> str:
+    """Return the reference as HTML."""
     environment = Environment(
         loader=PackageLoader("mc_pipelines.api"),
-        autoescape=template.endswith(".html"),
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(f"{template}.j2").render(info=document["info"], operations=operations(document))
+    return environment.get_template("reference.html.j2").render(info=document["info"], operations=operations(document))
 
 
 def _operation(name: str, found: Mapping[str, Any]) -> Operation:

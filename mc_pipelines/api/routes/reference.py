@@ -38,4 +38,4 @@ def openapi(request: Request, response: Response) -> dict[str, Any]:
 )
 def docs(request: Request) -> HTMLResponse:
     """Return the same as a page that loads nothing from anywhere."""
-    return HTMLResponse(render(request.app.openapi(), "reference.html"), headers=_HOUR)
+    return HTMLResponse(render(request.app.openapi()), headers=_HOUR)
