@@ -200,18 +200,22 @@ def provenance_marking(
     """Return who may read what is ingested for a tenant: as its sender says, else by the tenant's data class.
 
     Raises:
-        InputError: see :func:`mc_pipelines.provenance.marking.choose_marking`.
+        InputError: see :func:`mc_pipelines.provenance.marking.choose_marking` and ``Marking.require_on``.
         UnavailableError: the pack `graph` does not know the tenant's data class.
     """
     from mc_pipelines.decision.packs import loaded
     from mc_pipelines.foundation.errors import NotFoundError
     from mc_pipelines.foundation.tenants import get_tenant
     from mc_pipelines.provenance.marking import choose_marking
+    from mc_pipelines.provenance.model import PUBLIC
 
     data_class = None
-    with context.database.begin() as connection, suppress(NotFoundError):
-        data_class = get_tenant(connection, tenant).data_class
-    return choose_marking(loaded("graph").data, data_class, classification, purposes)
+    if tenant != PUBLIC:  # it is nobody's, so it has no data class
+        with context.database.begin() as connection, suppress(NotFoundError):
+            data_class = get_tenant(connection, tenant).data_class
+    marking = choose_marking(loaded("graph").data, data_class, classification, purposes)
+    marking.require_on(tenant)
+    return marking
 
 
 def signed_receipts(context: Context) -> Iterator[tuple[str, bytes]]:

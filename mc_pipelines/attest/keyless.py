@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from mc_pipelines.foundation.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
     from sigstore.models import TrustedRoot
+    from sigstore.verify import Verifier
 
 
 def verify_keyless(
@@ -36,7 +38,6 @@ def verify_keyless(
     """
     from sigstore.errors import Error
     from sigstore.models import Bundle, InvalidBundle
-    from sigstore.verify import Verifier
     from sigstore.verify.policy import Identity
 
     from mc_pipelines.attest.keyless_intoto import is_intoto, verify_intoto
@@ -48,21 +49,29 @@ def verify_keyless(
     except (InvalidBundle, ValueError) as error:
         raise InputError(f"Not a complete sigstore bundle: {_line(error)}", field="bundle") from error
     envelope = parse_bundle(content).envelope
-    root = _root(trusted_root)
     policy = Identity(identity=identity, issuer=issuer)
     try:
         if envelope is not None and is_intoto(bundle):
-            verify_intoto(root, bundle, envelope, policy)
+            verify_intoto(_root(trusted_root), bundle, envelope, policy)
         elif envelope is not None:
-            Verifier(trusted_root=root).verify_dsse(bundle, policy)
+            _verifier(trusted_root).verify_dsse(bundle, policy)
         elif artifact is None:
             raise InputError("The signed artifact is needed", field="artifact", mend="give the file that was signed")
         else:
-            Verifier(trusted_root=root).verify_artifact(artifact, bundle, policy)
+            _verifier(trusted_root).verify_artifact(artifact, bundle, policy)
     except Error as error:
         raise VerificationError(f"The keyless bundle does not hold: {_line(error)}", field="bundle") from error
 
 
+@lru_cache(maxsize=8)
+def _verifier(trusted_root: bytes | None) -> Verifier:
+    """Return the library's verifier for a root; parsing the root costs more than judging a bundle by it."""
+    from sigstore.verify import Verifier
+
+    return Verifier(trusted_root=_root(trusted_root))
+
+
+@lru_cache(maxsize=8)
 def _root(trusted_root: bytes | None) -> TrustedRoot:
     from sigstore.errors import Error
     from sigstore.models import ClientTrustConfig, TrustedRoot

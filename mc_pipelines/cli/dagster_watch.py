@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mc_pipelines.composition import Context, provenance_marking
@@ -19,7 +19,14 @@ from mc_pipelines.provenance.trust_roots import TrustRoots
 
 
 def watch(
-    context: Context, tenant: TenantId, instance: Path, issuer: str, *, poll: float | None
+    context: Context,
+    tenant: TenantId,
+    instance: Path,
+    issuer: str,
+    *,
+    poll: float | None,
+    classification: int | None = None,
+    purposes: Collection[str] = (),
 ) -> Iterator[list[IngestResult]]:
     """Record what an instance materialised; yield the results of each batch once its position is kept.
 
@@ -29,10 +36,14 @@ def watch(
         instance: its DAGSTER_HOME.
         issuer: what to call it.
         poll: seconds between looks; None: one look.
+        classification: 0 (open) to 3 (secret), who may read it; None: by the tenant's data class.
+        purposes: what it may be read for; none = any purpose.
 
     Raises:
+        InputError: a marking that the tenant's documents may not have; the instance is not looked at then.
         UnavailableError: the instance cannot be read.
     """
+    provenance_marking(context, tenant, classification, purposes)
     kept = _positions_file(context, tenant, instance, issuer)
     command = [sys.executable, "-m", "mc_pipelines.dagster_ext.event_log", "--issuer", issuer]
     if poll is not None:
@@ -45,7 +56,15 @@ def watch(
     )
     try:
         _give(process, kept.read_bytes() if kept.is_file() else b"{}")
-        yield from _record(context, tenant, process.stdout or (), kept)
+        for documents, positions in _batches(process.stdout or ()):
+            # Asked for anew each time: the tenant's data class may change while this watches.
+            marking = provenance_marking(context, tenant, classification, purposes)
+            given = ingest_documents(
+                context.database, tenant, documents, TrustRoots(), clock=context.clock, marking=marking
+            )
+            results = list(given)
+            _keep(kept, positions)
+            yield results
         if process.wait() != 0:
             raise UnavailableError("The Dagster instance cannot be read", field="instance", value=str(instance))
     except KeyboardInterrupt:
@@ -62,19 +81,16 @@ def _give(process: subprocess.Popen[bytes], positions: bytes) -> None:
         process.stdin = None
 
 
-def _record(context: Context, tenant: TenantId, lines: Iterable[bytes], kept: Path) -> Iterator[list[IngestResult]]:
+def _batches(lines: Iterable[bytes]) -> Iterator[tuple[list[Document], bytes]]:
+    """Yield events with the positions after them, which say where to go on once the events are recorded."""
     waiting: list[Document] = []
     for line in lines:
         content = line.rstrip(b"\n")
-        if not content.startswith(b'{"positions":'):
+        if content.startswith(b'{"positions":'):
+            yield waiting, json.dumps(json.loads(content)["positions"]).encode()
+            waiting = []
+        else:
             waiting.append(Document("dagster event", content))
-            continue
-        marking = provenance_marking(context, tenant)
-        given = ingest_documents(context.database, tenant, waiting, TrustRoots(), clock=context.clock, marking=marking)
-        results = list(given)
-        waiting = []
-        _keep(kept, json.dumps(json.loads(content)["positions"]).encode())
-        yield results
 
 
 def _positions_file(context: Context, tenant: TenantId, instance: Path, issuer: str) -> Path:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from mc_pipelines.provenance.ingest import Document
 
 Tenant = Annotated[str, typer.Option(help="Whose graph.")]
+Classification = Annotated[
+    int | None, typer.Option(help="0 (open) to 3 (secret); default: by the tenant's data class.", min=0, max=3)
+]
+Purposes = Annotated[
+    list[str] | None, typer.Option(help="Who reads for it sees the claims; repeatable; default: any purpose.")
+]
 Shared = Annotated[bool, typer.Option("--shared", help="Let `--tenant public` write what every tenant reads.")]
 _SAY_EVERY = 1000
 
@@ -24,12 +30,8 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them.")],
     tenant: Tenant,
     shared: Shared = False,
-    classification: Annotated[
-        int | None, typer.Option(help="0 (open) to 3 (secret); default: by the tenant's data class.", min=0, max=3)
-    ] = None,
-    purpose: Annotated[
-        list[str] | None, typer.Option(help="Who reads for it sees the claims; repeatable; default: any purpose.")
-    ] = None,
+    classification: Classification = None,
+    purpose: Purposes = None,
     json: Json = False,
 ) -> None:
     """Record what documents claim, each whole or not at all; one that is known changes nothing.
@@ -72,13 +74,15 @@ def watch_dagster(
     tenant: Tenant,
     issuer: Annotated[str, typer.Option(help="What to call it; ids of its runs and assets begin with it.")] = "dagster",
     poll: Annotated[float | None, typer.Option(help="Seconds between looks; without it, one look.", min=0.5)] = None,
+    classification: Classification = None,
+    purpose: Purposes = None,
     json: Json = False,
 ) -> None:
     """Record the materialisations of a Dagster instance: which step read and made which version of which asset.
 
     The instance is only read. Where it went on is kept in MC_HOME; looked at anew, nothing is recorded twice.
 
-    Example: mc provenance watch-dagster ~/dagster --tenant acme --issuer dagster/prod --poll 5
+    Example: mc provenance watch-dagster ~/dagster --tenant acme --issuer dagster/prod --poll 5 --classification 1
     """
     from mc_pipelines.cli.context import open_context
     from mc_pipelines.cli.dagster_watch import watch
@@ -89,7 +93,16 @@ def watch_dagster(
     if not instance.is_dir():
         raise InputError("No such folder", field="INSTANCE", value=str(instance), mend="name a DAGSTER_HOME")
     counted = {"accepted": 0, "known": 0, "refused": 0}
-    for results in watch(open_context(), whose, instance.resolve(), issuer, poll=poll):
+    found = watch(
+        open_context(),
+        whose,
+        instance.resolve(),
+        issuer,
+        poll=poll,
+        classification=classification,
+        purposes=purpose or (),
+    )
+    for results in found:
         for result in results:
             counted[result.status] += 1
             if result.status == "refused":

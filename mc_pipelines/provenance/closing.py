@@ -1,7 +1,8 @@
-"""What ends the validity of a document's claims: a newer version of the same series."""
+"""What ends the validity of documents' claims: newer versions of their series."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -11,39 +12,45 @@ from mc_pipelines.provenance.model import Claims
 
 _SUPERSEDED = "superseded"
 
+# All documents of the batch are in the log by now, so the order among them does not matter.
+_FRESH = "unnest(cast(:seqs as bigint[])) as fresh(seq) join provenance_documents as this"
 # Older versions close when this one begins; if a newer one is here already, this one closes when that begins.
-_CLOSE_OLDER = text("""
+_CLOSE_OLDER = text(f"""
 insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at)
-select :tenant, :seq, older.seq, :valid_from, :rule, :now from provenance_documents as older
-where older.tenant = :tenant and older.series = :series and older.version < :version
-  and not exists (
+select :tenant, this.seq, older.seq, this.valid_from, :rule, :now
+from {_FRESH} on this.tenant = :tenant and this.seq = fresh.seq
+join provenance_documents as older
+    on older.tenant = :tenant and older.series = this.series and older.version < this.version
+where not exists (
     select from provenance_documents as between_them
-    where between_them.tenant = :tenant and between_them.series = :series and between_them.seq <> :seq
-      and between_them.version > older.version and between_them.version < :version)
+    where between_them.tenant = :tenant and between_them.series = this.series and between_them.seq <> this.seq
+      and between_them.version > older.version and between_them.version < this.version)
 """)
-_CLOSE_THIS = text("""
+_CLOSE_THIS = text(f"""
 insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at)
-select :tenant, :seq, :seq, min(newer.valid_from), :rule, :now from provenance_documents as newer
-where newer.tenant = :tenant and newer.series = :series and newer.version > :version
-having count(*) > 0
+select :tenant, this.seq, this.seq, min(newer.valid_from), :rule, :now
+from {_FRESH} on this.tenant = :tenant and this.seq = fresh.seq
+join provenance_documents as newer
+    on newer.tenant = :tenant and newer.series = this.series and newer.version > this.version
+group by this.seq
 """)
 
 
-def supersede(connection: Connection, tenant: TenantId, claims: Claims, seq: int, *, now: datetime) -> None:
-    """Record which documents of the same series end with this one, and whether this one has ended already.
+def supersede(
+    connection: Connection, tenant: TenantId, documents: Iterable[tuple[int, Claims]], *, now: datetime
+) -> None:
+    """Record which documents end with new ones of the same series, and which of the new ones have ended already.
 
     Nothing is overwritten: a closure is an event of its own, so that what was known before stays answerable.
+
+    Args:
+        connection: a transaction of the tenant in which the new documents were recorded.
+        tenant: whose.
+        documents: the new documents, each with its event.
+        now: when.
     """
-    if claims.series is None:
-        return
-    facts = {
-        "tenant": tenant,
-        "seq": seq,
-        "series": claims.series,
-        "version": claims.version,
-        "valid_from": claims.valid_from or now,
-        "rule": _SUPERSEDED,
-        "now": now,
-    }
-    connection.execute(_CLOSE_OLDER, facts)
-    connection.execute(_CLOSE_THIS, facts)
+    seqs = [seq for seq, claims in documents if claims.series is not None]
+    if seqs:
+        facts = {"tenant": tenant, "seqs": seqs, "rule": _SUPERSEDED, "now": now}
+        connection.execute(_CLOSE_OLDER, facts)
+        connection.execute(_CLOSE_THIS, facts)

@@ -349,8 +349,7 @@ def _write(connection: Connection, tenant: TenantId, rows: list[_Rows], first_se
     connection.execute(text(_INSERT_CLAIMS), {"tenant": tenant, "day": day})
     connection.execute(_INSERT_DOCUMENTS, {"tenant": tenant, "recorded_at": now})
     _write_aliases(connection, tenant, rows, first_seq)
-    for place, row in enumerate(rows):
-        closing.supersede(connection, tenant, row.claims, first_seq + place, now=now)
+    closing.supersede(connection, tenant, [(first_seq + place, row.claims) for place, row in enumerate(rows)], now=now)
 
 
 def _copy_documents(connection: Connection, rows: list[_Rows], first_seq: int, now: datetime) -> None:
@@ -363,22 +362,19 @@ def _copy_documents(connection: Connection, rows: list[_Rows], first_seq: int, n
 
 def _write_aliases(connection: Connection, tenant: TenantId, rows: list[_Rows], first_seq: int) -> None:
     pairs = [
-        {
-            "tenant": tenant,
-            "seq": first_seq + place,
-            "first": node_key(alias.first).hex(),
-            "second": node_key(alias.second).hex(),
-        }
+        (first_seq + place, node_key(alias.first).hex(), node_key(alias.second).hex())
         for place, row in enumerate(rows)
         for alias in row.claims.aliases
     ]
     if pairs:
+        seqs, firsts, seconds = map(list, zip(*pairs, strict=True))
         connection.execute(
             text(
-                "insert into provenance_aliases (tenant, seq, first, second) values"
-                " (:tenant, :seq, cast(:first as uuid), cast(:second as uuid)) on conflict do nothing"
+                "insert into provenance_aliases (tenant, seq, first, second) select :tenant, * from"
+                " unnest(cast(:seqs as bigint[]), cast(:firsts as uuid[]), cast(:seconds as uuid[]))"
+                " on conflict do nothing"
             ),
-            pairs,
+            {"tenant": tenant, "seqs": seqs, "firsts": firsts, "seconds": seconds},
         )
 
 

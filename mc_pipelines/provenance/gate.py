@@ -50,7 +50,7 @@ class Ruling:
 
 def rule(opened: Opened, number: int, policy: GatePolicy) -> Ruling:
     """Rule on the node of a number."""
-    gathered = gather_facts(opened, number)
+    gathered = gather_facts(opened, [number])
     node = opened.snapshot.id_of(number)
     asked = set(gathered.facts) if policy.inputs else {node}
     forbidden, looked_at_all = _forbidden(opened, number, policy)
@@ -64,7 +64,7 @@ def rule(opened: Opened, number: int, policy: GatePolicy) -> Ruling:
     if node not in trusted(gathered.facts, policy):
         missing.append(f"No verified receipt of an approved signer and builder vouches for {node}.")
     doubts = []
-    gone = {each["node"] for each in tombstones(opened, gathered.touched)}
+    gone = {each["node"] for each in tombstones(opened, gathered.all_touched())}
     if gone:
         doubts.append(f"Retention removed claims at {len(gone)} of the nodes that matter.")
     if not gathered.whole or not looked_at_all:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import NewType
 from urllib.parse import quote
@@ -39,9 +39,12 @@ _PREFERRED = ("sha256", "sha512", "sha384", "gitCommit", "sha1", "gitTree", "git
 _ALGORITHM = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _VALUE = re.compile(r"[A-Za-z0-9+/=_.:-]{1,256}")
 _HEX = re.compile(r"[0-9a-fA-F]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEX_LENGTH = {"sha256": 64, "sha512": 128, "sha384": 96, "sha224": 56, "sha1": 40, "md5": 32, "gitCommit": 0}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_NODE_ID = r"[A-Za-z][A-Za-z0-9_]{0,31}:[^\x00-\x1f\x7f\ud800-\udfff]*+"
+_NODE_IDS = re.compile(rf"{_NODE_ID}(?:\x00{_NODE_ID})*+")
 _NAMED_SCHEMES = frozenset({"dataset", "job", "asset", "local"})
 
 
@@ -57,6 +60,9 @@ def digest_id(digests: Mapping[str, str], *, field: str = "digest") -> NodeId:
     """
     if not digests:
         raise InputError("An artifact without a digest cannot be named by content", field=field)
+    value = digests.get("sha256")
+    if type(value) is str and _SHA256.fullmatch(value):  # what nearly all are
+        return NodeId(f"sha256:{value}")
     algorithm = next((name for name in _PREFERRED if name in digests), None) or min(digests)
     value = digests[algorithm]
     if not isinstance(value, str) or not _ALGORITHM.fullmatch(algorithm) or not _VALUE.fullmatch(value):
@@ -84,7 +90,9 @@ def package_id(purl: str, *, field: str = "purl") -> NodeId:
 
 def receipt_id(envelope: bytes) -> NodeId:
     """Return the gitoid (sha256) of an envelope's bytes exactly as received."""
-    return NodeId("gitoid:blob:sha256:" + hashlib.sha256(b"blob %d\0" % len(envelope) + envelope).hexdigest())
+    found = hashlib.sha256(b"blob %d\0" % len(envelope))
+    found.update(envelope)
+    return NodeId("gitoid:blob:sha256:" + found.hexdigest())
 
 
 def execution_id(issuer: str, run: str) -> NodeId:
@@ -138,6 +146,16 @@ def parse_node_id(text: str, *, field: str = "node") -> NodeId:
     if len(text) > MAXIMUM_ID_LENGTH:
         raise InputError(f"A node id has at most {MAXIMUM_ID_LENGTH} characters", field=field, value=text)
     return NodeId(text)
+
+
+def check_node_ids(ids: Collection[str]) -> None:
+    """Check that each text can name a node; see :func:`parse_node_id`."""
+    # One pass over all of them, joined by what none may hold; only where something is wrong, one by one.
+    joined = "\0".join(ids)
+    well_formed = joined.count("\0") + 1 == len(ids) and _NODE_IDS.fullmatch(joined) is not None
+    if not well_formed or max(map(len, ids)) > MAXIMUM_ID_LENGTH:
+        for each in ids:
+            parse_node_id(each)
 
 
 def node_key(node: str) -> bytes:

@@ -93,9 +93,11 @@ def ingest_documents(
 
     Raises:
         ForbiddenError: a tenant tries to write the shared partition; nothing is read then.
+        InputError: the shared partition is to hold what is not open; nothing is read then.
     """
     if tenant == PUBLIC and not operator:
         raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
+    marking.require_on(tenant)
     pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator, marking=marking)
     batches = _batches(documents)
     first = next(batches, None)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import text
 
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance.edge_log import head_of
 from mc_pipelines.provenance.identity import node_key
-from mc_pipelines.provenance.pruning import read_edges
-from mc_pipelines.provenance.retention import ancestors_of
+from mc_pipelines.provenance.marks import read_marks
 from mc_pipelines.provenance.roots import list_roots
 
 
@@ -20,18 +17,26 @@ def pruned_below_roots(database: Database, tenant: TenantId, *, now: datetime) -
     """Count the roots and ancestors of roots that lost ancestors after the root was recorded."""
     with database.begin(tenant=tenant) as connection:
         roots = [root for root in list_roots(connection, tenant) if root.until is None or root.until > now]
-        keys, edges = read_edges(connection, tenant, head_of(connection, tenant))
-        found: set[UUID] = set()
-        for root in roots:
-            number = keys.get(node_key(root.node))
-            marked = ancestors_of(edges, [] if number is None else [number])
-            names = [UUID(bytes=key) for key, place in keys.items() if marked[place]]
-            rows = connection.execute(
-                text(
-                    "select distinct node from provenance_tombstones where tenant = :tenant and direction = 0"
-                    " and pruned_at > :since and node = any(:names)"
-                ),
-                {"tenant": tenant, "since": root.since, "names": [*names, UUID(bytes=node_key(root.node))]},
-            )
-            found.update(row.node for row in rows)
-        return len(found)
+        marks = read_marks(connection, tenant, ())
+        unnamed: dict[bytes, datetime] = {}
+        above: dict[int, datetime] = {}
+        for root in sorted(roots, key=lambda each: each.since):  # so the first mark at a node is the earliest
+            key = node_key(root.node)
+            number = marks.number(key)
+            if number < 0:
+                unnamed.setdefault(key, root.since)
+            else:
+                above |= dict.fromkeys(marks.mark([number]), root.since)
+        rows = connection.execute(
+            text(
+                "select node, max(pruned_at) as pruned_at from provenance_tombstones"
+                " where tenant = :tenant and direction = 0 group by node"
+            ),
+            {"tenant": tenant},
+        ).all()
+        keys = [row.node.bytes for row in rows]
+        begun = [
+            unnamed.get(key) if number < 0 else above.get(number)
+            for key, number in zip(keys, marks.numbers(keys).tolist(), strict=True)
+        ]
+        return sum(since is not None and row.pruned_at > since for row, since in zip(rows, begun, strict=True))

@@ -142,7 +142,7 @@ def _run(side: Side, node: int, out: Array) -> tuple[int, int]:
 
 
 @compiled
-def _gather(
+def gather(
     node: int,
     up: bool,
     own_nodes: int,
@@ -273,7 +273,7 @@ def _walk(
                 for way in range(2):
                     if stop != _NO_STOP or not (undirected or way == each):
                         continue
-                    kept, degree = _gather(
+                    kept, degree = gather(
                         node,
                         way == 0,
                         own_nodes,

@@ -286,6 +286,27 @@ def tombstones(opened: Opened, names: Names) -> list[dict[str, Any]]:
     ]
 
 
+def pruned_keys(opened: Opened) -> frozenset[bytes]:
+    """Return the keys of all nodes at which retention removed claims that this reader could have read."""
+    if not bool(np.any(opened.snapshot.own.closures.valid_to == PRUNED)):
+        return frozenset()
+    known: frozenset[bytes] | None = opened.view.derived.get((pruned_keys.__name__,))
+    if known is None:
+        with opened.store.database.begin(tenant=opened.tenant) as connection:
+            rows = connection.execute(
+                text(
+                    "select distinct t.node, d.label from provenance_tombstones t"
+                    " join provenance_closures c on c.tenant = t.tenant and c.seq = t.seq"
+                    " join provenance_documents d on d.tenant = t.tenant and d.seq = c.closed_seq"
+                    " where t.tenant = :tenant and t.seq <= :seq"
+                ),
+                {"tenant": opened.tenant, "seq": opened.snapshot.own.seq},
+            )
+            known = frozenset(row.node.bytes for row in rows if opened.allowed.allowed[row.label])
+        opened.view.derived[pruned_keys.__name__,] = known
+    return known
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """What visible documents call a node: a label and attributes, for people."""

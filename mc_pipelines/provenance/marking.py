@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from mc_pipelines.foundation.errors import InputError, UnavailableError
+from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.labels import classification_of, purposes_of
-from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Claims, Purpose
+from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, PUBLIC, Claims, Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,20 @@ class Marking:
     def of_label(cls, label: int) -> Marking:
         """Return the marking in a label (see :mod:`mc_pipelines.provenance.labels`)."""
         return cls(classification_of(label), frozenset(Purpose(each) for each in purposes_of(label)))
+
+    def require_on(self, tenant: TenantId) -> None:
+        """Make sure that a tenant's documents may be marked so.
+
+        Raises:
+            InputError: the shared partition, which every tenant reads, holds nothing that is not open.
+        """
+        if tenant == PUBLIC and self.classification:
+            raise InputError(
+                "What is shared with every tenant is open",
+                field="classification",
+                value=self.classification,
+                mend="leave it out, or say 0; what is not open belongs to a tenant of its own",
+            )
 
     def put_on(self, claims: Claims) -> Claims:
         """Return ``claims`` as readable to those whom the marking admits."""

@@ -19,6 +19,7 @@ The rows are msgspec structs, not dataclasses: a bulk ingest makes millions of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -28,7 +29,7 @@ import msgspec
 from mc_pipelines.foundation.clock import as_utc
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import Digest, TenantId, parse_digest
-from mc_pipelines.provenance.identity import NodeId, parse_node_id
+from mc_pipelines.provenance.identity import NodeId, check_node_ids
 
 PUBLIC = TenantId("public")
 """The shared partition: readable by all tenants, written only by operators."""
@@ -72,6 +73,10 @@ _ENDS: dict[EdgeType, tuple[frozenset[Kind], frozenset[Kind]]] = {
     EdgeType.SIGNS: (frozenset({Kind.RECEIPT}), frozenset(Kind)),
     EdgeType.VERIFIES: (frozenset({Kind.RECEIPT}), frozenset({Kind.RECEIPT, Kind.BUNDLE})),
 }
+_LEGAL = frozenset(
+    (type_, source, target) for type_, (sources, targets) in _ENDS.items() for source in sources for target in targets
+)
+_CLAIMABLE = frozenset(each for each in _LEGAL if each[0] is not EdgeType.VERIFIES)
 
 
 class VerificationStatus(StrEnum):
@@ -216,13 +221,9 @@ def validate(claims: Claims) -> Claims:
         return claims
     kinds = _kinds(claims.nodes)
     for edge in claims.edges:
-        if edge.type is EdgeType.VERIFIES:
-            raise InputError("A document cannot claim that something is verified", field="edge", value=edge.source)
-        _check_edge(edge, kinds)
-    for edge in claims.earned:
-        if edge.type is not EdgeType.VERIFIES or claims.verification.status is not VerificationStatus.VERIFIED:
-            raise InputError("Only a verified document earns a verifies edge", field="earned", value=edge.source)
-        _check_edge(edge, kinds)
+        if (edge.type, kinds.get(edge.source), kinds.get(edge.target)) not in _CLAIMABLE:
+            raise _edge_error(edge, kinds)
+    validate_earned(claims, kinds)
     for alias in claims.aliases:
         if alias.first not in kinds or alias.second not in kinds:
             raise InputError("An alias names a node that the document does not", field="alias", value=alias.first)
@@ -236,19 +237,33 @@ def _kinds(nodes: tuple[Node, ...]) -> dict[str, Kind]:
             raise InputError(
                 f"The document calls one node both {kinds[node.id]} and {node.kind}", field="node", value=node.id
             )
-    for identifier in kinds:
-        parse_node_id(identifier)
+    check_node_ids(kinds)
     return kinds
 
 
-def _check_edge(edge: Edge, kinds: dict[str, Kind]) -> None:
+def validate_earned(claims: Claims, kinds: Mapping[str, Kind]) -> Claims:
+    """Return ``claims``, whose nodes have these kinds, if what it earned is well formed; see :func:`validate`.
+
+    Raises:
+        InputError: a ``verifies`` that was not earned, or between nodes that it cannot stand between.
+    """
+    for edge in claims.earned:
+        if edge.type is not EdgeType.VERIFIES or claims.verification.status is not VerificationStatus.VERIFIED:
+            raise InputError("Only a verified document earns a verifies edge", field="earned", value=edge.source)
+        if (edge.type, kinds.get(edge.source), kinds.get(edge.target)) not in _LEGAL:
+            raise _edge_error(edge, kinds)
+    return claims
+
+
+def _edge_error(edge: Edge, kinds: Mapping[str, Kind]) -> InputError:
+    """Return what is wrong with an edge that is not legal among these nodes."""
     source, target = kinds.get(edge.source), kinds.get(edge.target)
     if source is None or target is None:
         missing = edge.source if source is None else edge.target
-        raise InputError("An edge ends at a node that the document does not name", field="edge", value=missing)
-    sources, targets = _ENDS[edge.type]
-    if source not in sources or target not in targets:
-        raise InputError(f"A {source} cannot stand before '{edge.type}' a {target}", field="edge", value=edge.source)
+        return InputError("An edge ends at a node that the document does not name", field="edge", value=missing)
+    if (edge.type, source, target) in _LEGAL:
+        return InputError("A document cannot claim that something is verified", field="edge", value=edge.source)
+    return InputError(f"A {source} cannot stand before '{edge.type}' a {target}", field="edge", value=edge.source)
 
 
 def _check_frame(claims: Claims) -> None:

@@ -73,8 +73,6 @@ def delete_tenant(
     if tenant == PUBLIC:
         raise ConflictError("The shared partition is no tenant", field="tenant", value=tenant)
     now = clock.now()
-    cold = [each.path for each in objects.list(f"logs/{tenant}/{FOLDER}")]
-    files = [path for path in (folder / tenant).rglob("*") if path.is_file()]
     with database.begin(tenant=tenant) as connection:
         head = lock_head(connection, tenant)
         held = [
@@ -95,7 +93,7 @@ def delete_tenant(
             done = connection.execute(text(f"{counted} {table} where tenant = :tenant"), {"tenant": tenant})
             rows[table] = int(done.scalar_one()) if dry_run else done.rowcount
         if dry_run:
-            return Deleted(rows, len(cold) + len(files), 0)
+            return Deleted(rows, len(_cold(objects, tenant)) + len(_files(folder / tenant)), 0)
         # Readers that hold the graph see that its generation is another, and open what there is: nothing. The count
         # of events goes on, so that no event is given twice.
         connection.execute(
@@ -109,7 +107,17 @@ def delete_tenant(
         destroyed = destroy_data_keys(connection, tenant) if keys else 0
         content = {"tenant": tenant, "by": by, "at": rfc3339(now), "rows": rows, "keys": destroyed}
         append(connection, act="provenance.tenant-deleted", subject=tenant, content=canonical_json(content), at=now)
+    # Looked for only now: a retention that held the lock before may have written one meanwhile, none can any more.
+    cold, files = _cold(objects, tenant), _files(folder / tenant)
     for path in cold:
         objects.delete(path)
     shutil.rmtree(folder / tenant, ignore_errors=True)
     return Deleted(rows, len(cold) + len(files), destroyed)
+
+
+def _cold(objects: ObjectStore, tenant: TenantId) -> list[str]:
+    return [each.path for each in objects.list(f"logs/{tenant}/{FOLDER}")]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

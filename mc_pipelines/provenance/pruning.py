@@ -1,6 +1,8 @@
-"""Retention done: planned under the lock of the tenant's log, archived first, and told by a tombstone at each node.
+"""Retention done: planned from the log, archived first, and told by a tombstone at each node.
 
-One event a document, in one transaction with all others of the tenant: it happened wholly or not at all. Who plans
+One event a document. Ingest does not wait for all of it: the plan is made without the tenant's lock, and documents go
+in slices, each a transaction that holds the lock for some thousand claims and looks first whether what was written
+meanwhile needs them. A run that was killed has removed whole slices, and the next one goes on from there. Who plans
 (a dry run) and who prunes come by the same function, so the report is what happens.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,18 +24,16 @@ from sqlalchemy import Connection, text
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance import log_reader
 from mc_pipelines.provenance.cold import SCHEMA, Archive
-from mc_pipelines.provenance.edge_log import lock_head, move_head
+from mc_pipelines.provenance.edge_log import head_of, lock_head, move_head
 from mc_pipelines.provenance.identity import node_key
-from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.marks import Marks, read_marks
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 from mc_pipelines.provenance.retention import (
     DEFAULT_RULES,
     Document,
     Edges,
     Rule,
-    ancestors_of,
     may_go,
     rule_for,
 )
@@ -42,7 +42,23 @@ from mc_pipelines.provenance.roots import list_roots
 Array = NDArray[Any]
 _FORGET_NAMES_AFTER = timedelta(hours=1)
 """How long names of nodes without claims stay: longer than any reader takes to open the log."""
+CLAIMS_AT_ONCE = 5_000
+"""Claims that go in one transaction, if no document has more."""
+_NAMES_AT_ONCE = 5_000
 _UPWARD, _DOWNWARD = 0, 1
+_UNCLAIMED = text("""
+select n.node from provenance_nodes n
+where n.tenant = :tenant and exists (select from provenance_tombstones t
+    where t.tenant = :tenant and t.node = n.node and t.pruned_at < :before)
+and not exists (select from provenance_claims c where c.tenant = :tenant and c.source = n.node)
+and not exists (select from provenance_claims c where c.tenant = :tenant and c.target = n.node)
+""")
+# What was claimed since they were looked up is little, and of these days.
+_FORGET = text("""
+delete from provenance_nodes n where n.tenant = :tenant and n.node = any(:among)
+and not exists (select from provenance_claims c where c.tenant = :tenant and c.recorded_on >= :day and c.seq > :seq
+    and n.node in (c.source, c.target))
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,52 +123,79 @@ def prune(
     """
     now = clock.now()
     with database.begin(tenant=tenant) as connection:
-        head = lock_head(connection, tenant)
-        keys, edges = read_edges(connection, tenant, head)
-        roots = [root for root in list_roots(connection, tenant) if root.until is None or root.until > now]
-        numbers = [keys[key] for root in roots if (key := node_key(root.node)) in keys]
-        going = may_go(edges, ancestors_of(edges, numbers), head)
-        chosen, protected = _choose(_documents(connection, tenant), rules, going, edges, now)
-        if dry_run or not chosen:
-            return Report(tenant, dry_run, tuple(chosen), protected, len(roots))
-        paths = _archive(connection, tenant, archive, chosen)
-        for place, document in enumerate(chosen, start=head + 1):
-            _remove(connection, tenant, document, place, paths.get(document.digest), now)
-        move_head(connection, tenant, head + len(chosen))
-        _forget_names(connection, tenant, now)
-        return Report(tenant, dry_run, tuple(chosen), protected, len(roots), tuple(sorted(set(paths.values()))))
+        roots = _roots(connection, tenant, now)
+        marks = read_marks(connection, tenant, roots)
+        last = marks.positions[tenant]
+        documents = [each for each in _documents(connection, tenant) if each.seq <= last]
+        going = may_go(marks.edges, marks.marked, last)
+        chosen, protected = _choose(documents, rules, going, marks.edges, now)
+    if dry_run or not chosen:
+        return Report(tenant, dry_run, tuple(chosen), protected, len(roots))
+    done: list[Pruned] = []
+    files: set[str] = set()
+    for part in _slices(chosen):
+        with database.begin(tenant=tenant) as connection:
+            marks.catch_up(connection, _roots(connection, tenant, now))
+        with database.begin(tenant=tenant) as connection:
+            gone, paths = _remove_all(connection, tenant, marks, part, archive, now)
+        done += gone
+        files |= paths
+    stayed = Counter(each.rule for each in chosen) - Counter(each.rule for each in done)
+    _forget_names(database, tenant, now)
+    kept = dict(Counter(protected) + stayed)
+    return Report(tenant, dry_run, tuple(done), kept, len(roots), tuple(sorted(files)))
 
 
-def read_edges(connection: Connection, tenant: TenantId, head: int) -> tuple[dict[bytes, int], Edges]:
-    """Return the number of each node's key, and all claims that the tenant can see, whatever their time."""
-    parts = [log_reader.read_claims(connection, tenant, after=0, upto=head)]
-    if tenant != PUBLIC:
-        parts.append(log_reader.read_claims(connection, PUBLIC, after=0, upto=2**62))
-    source, target = (
-        np.concatenate([np.stack([getattr(p, f"{end}_high"), getattr(p, f"{end}_low")], axis=1) for p in parts])
-        for end in ("source", "target")
-    )
-    names, numbered = np.unique(np.concatenate([source, target]), axis=0, return_inverse=True)
-    first, second = np.split(numbered.reshape(-1), 2)
-    code = np.concatenate([part.type for part in parts]).astype(np.int64)
-    seq = np.concatenate([parts[0].seq, *(np.zeros(len(part.seq), dtype=np.int64) for part in parts[1:])])
-    uses = (code == 0) | (code == TYPE_MENTIONS)
-    wire = names.astype(">u8")
-    keys = {wire[place].tobytes(): place for place in range(len(names))}
-    return keys, Edges(np.where(uses, first, second), np.where(uses, second, first), code, seq, len(names))
+def _roots(connection: Connection, tenant: TenantId, now: datetime) -> frozenset[bytes]:
+    """Return the keys of the nodes that are live or held."""
+    roots = list_roots(connection, tenant)
+    return frozenset(node_key(root.node) for root in roots if root.until is None or root.until > now)
 
 
-def _documents(connection: Connection, tenant: TenantId) -> list[Document]:
+def _slices(chosen: Sequence[Pruned]) -> Iterator[list[Pruned]]:
+    """Yield documents, so many at once as the lock may be held for."""
+    part: list[Pruned] = []
+    claims = 0
+    for each in chosen:
+        if part and claims + each.edges > CLAIMS_AT_ONCE:
+            yield part
+            part, claims = [], 0
+        part.append(each)
+        claims += each.edges + 1
+    yield part
+
+
+def _remove_all(
+    connection: Connection, tenant: TenantId, marks: Marks, part: list[Pruned], archive: Archive | None, now: datetime
+) -> tuple[list[Pruned], set[str]]:
+    """Remove a slice; return what of it went, and the cold files written.
+
+    What a new claim or root needs stays, and what another run removed, or a deletion of the tenant, is not there.
+    """
+    head = lock_head(connection, tenant)
+    marks.catch_up(connection, _roots(connection, tenant, now))
+    there = {each.seq: each.digest for each in _documents(connection, tenant, [each.seq for each in part])}
+    gone = [each for each in part if not marks.needs(each.seq) and there.get(each.seq) == each.digest]
+    paths = _archive(connection, tenant, archive, gone)
+    for place, document in enumerate(gone, start=head + 1):
+        _remove(connection, tenant, document, place, paths.get(document.digest), now)
+    move_head(connection, tenant, head + len(gone))
+    return gone, set(paths.values())
+
+
+def _documents(connection: Connection, tenant: TenantId, among: Sequence[int] | None = None) -> list[Document]:
+    """Return the documents that were not pruned, or those of some events of which that holds."""
+    some = "" if among is None else "and d.seq = any(:among)"
     rows = connection.execute(
         text(
             "select d.seq, d.digest, d.recorded_at, d.prunable, min(c.valid_to) as ended_at"
             " from provenance_documents d"
             " left join provenance_closures c on c.tenant = d.tenant and c.closed_seq = d.seq"
-            " where d.tenant = :tenant and not exists (select from provenance_closures gone"
+            f" where d.tenant = :tenant {some} and not exists (select from provenance_closures gone"
             " where gone.tenant = d.tenant and gone.closed_seq = d.seq and gone.valid_to is null)"
             " group by d.seq, d.digest, d.recorded_at, d.prunable order by d.seq"
         ),
-        {"tenant": tenant},
+        {"tenant": tenant} | ({} if among is None else {"among": list(among)}),
     )
     return [Document(row.seq, row.digest, row.recorded_at, row.prunable, row.ended_at) for row in rows]
 
@@ -266,17 +309,16 @@ def _tombstones(claims: Sequence[tuple[UUID, UUID, int]]) -> list[dict[str, Any]
     ]
 
 
-def _forget_names(connection: Connection, tenant: TenantId, now: datetime) -> None:
+def _forget_names(database: Database, tenant: TenantId, now: datetime) -> None:
     """Forget the ids of nodes that lost their last claim some time ago; their tombstones keep a hash only."""
-    connection.execute(
-        text(
-            "delete from provenance_nodes n using (select distinct node from provenance_tombstones"
-            " where tenant = :tenant and pruned_at < :before) as gone"
-            " where n.tenant = :tenant and n.node = gone.node and not exists (select from provenance_claims c"
-            " where c.tenant = :tenant and n.node in (c.source, c.target))"
-        ),
-        {"tenant": tenant, "before": now - _FORGET_NAMES_AFTER},
-    )
+    facts = {"tenant": tenant, "before": now - _FORGET_NAMES_AFTER, "day": now.date() - timedelta(days=2)}
+    with database.begin(tenant=tenant) as connection:
+        facts["seq"] = head_of(connection, tenant)
+        names = list(connection.execute(_UNCLAIMED, facts).scalars())
+    for begin in range(0, len(names), _NAMES_AT_ONCE):
+        with database.begin(tenant=tenant) as connection:
+            lock_head(connection, tenant)  # or a claim that is about to be committed would lose its name
+            connection.execute(_FORGET, facts | {"among": names[begin : begin + _NAMES_AT_ONCE]})
 
 
 def report_document(report: Report) -> dict[str, Any]:

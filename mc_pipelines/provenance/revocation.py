@@ -7,12 +7,13 @@ from typing import Any
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
-from mc_pipelines.provenance.gaps import MAXIMUM_BUNDLES, considered_bundles
-from mc_pipelines.provenance.gate import PASSED, rule
+from mc_pipelines.provenance.considered import MAXIMUM_BUNDLES, considered_bundles
+from mc_pipelines.provenance.gate import PASSED, UNKNOWN
 from mc_pipelines.provenance.location import open_view
 from mc_pipelines.provenance.model import KINDS
 from mc_pipelines.provenance.request import QueryError, RevocationQuery
 from mc_pipelines.provenance.roots import live_nodes
+from mc_pipelines.provenance.rulings import rule_all
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.trust_logic import GatePolicy, Revoked, trusted
 
@@ -35,24 +36,25 @@ def revocation_answer(
         opened = open_view(store, tenant, query, allowed)
         live = live_nodes(store.database, tenant, now=store.clock.now())
         bundles, which = considered_bundles(opened, live)
-        lost: list[dict[str, Any]] = []
-        passing = 0
-        unknown = 0
-        for number in bundles[:MAXIMUM_BUNDLES]:
-            node = opened.snapshot.id_of(number)
-            ruling = rule(opened, number, policy)
-            passing += ruling.result == PASSED
-            unknown += ruling.result == "unknown"
-            if ruling.result == PASSED and node not in trusted(ruling.gathered.facts, policy, revoked):
-                lost.append({"id": node, "kind": KINDS[int(opened.snapshot.kind_of(number)) & 7].value})
+        chosen = bundles[:MAXIMUM_BUNDLES]
+        rulings = rule_all(opened, chosen, policy)
+        passing = {node for node, result in rulings.results.items() if result == PASSED}
+        unknown = sum(result == UNKNOWN for result in rulings.results.values())
+        ends = passing - trusted(rulings.gathered.facts, policy, revoked).keys()
+        numbers = ((opened.snapshot.id_of(number), number) for number in chosen)
+        lost: list[dict[str, Any]] = [
+            {"id": node, "kind": KINDS[int(opened.snapshot.kind_of(number)) & 7].value}
+            for node, number in numbers
+            if node in ends
+        ]
         lost.sort(key=lambda each: str(each["id"]))
         return tagged(
             {
                 "nodes": lost[: query.limit],
                 "edges": [],
                 "revoked": {"key": query.key, "builder": query.builder},
-                "counts": {"lost": len(lost), "passing": passing, "unknown": unknown},
-                "considered": {"bundles": min(len(bundles), MAXIMUM_BUNDLES), "of": len(bundles), "which": which},
+                "counts": {"lost": len(lost), "passing": len(passing), "unknown": unknown},
+                "considered": {"bundles": len(chosen), "of": len(bundles), "which": which},
                 "complete": len(bundles) <= MAXIMUM_BUNDLES and len(lost) <= query.limit and not unknown,
                 "policy": policy.to_document() | {"digest": policy.digest},
                 "snapshot": {"seq": opened.view.position[0], "shared": opened.view.position[1]},

@@ -8,6 +8,7 @@ trusted), minimal evidence sets exist, and one that is broken by a revocation is
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -136,21 +137,37 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def trusted(facts: Facts, policy: GatePolicy, revoked: Revoked = NOTHING) -> dict[str, int]:
-    """Return the trusted nodes, each with the round in which it came to be (the least fixed point)."""
+    """Return the trusted nodes, each with the round in which it came to be (the least fixed point).
+
+    Each derivation waits for its inputs and is looked at again only when one of them came to be: linear in the facts.
+    """
+    missing: list[int] = []
+    concludes: list[str] = []
+    users: dict[str, list[int]] = defaultdict(list)
+    ready: list[int] = []
+    for node, derivations in facts.items():
+        for each in derivations:
+            if not allows(policy, each, revoked):
+                continue
+            inputs = set(each.inputs) if policy.inputs else ()
+            for name in inputs:
+                users[name].append(len(missing))
+            if not inputs:
+                ready.append(len(missing))
+            missing.append(len(inputs))
+            concludes.append(node)
     rounds: dict[str, int] = {}
-    for number in range(len(facts)):
-        fresh = [
-            node
-            for node, derivations in facts.items()
-            if node not in rounds
-            and any(
-                allows(policy, each, revoked) and (not policy.inputs or all(name in rounds for name in each.inputs))
-                for each in derivations
-            )
-        ]
-        if not fresh:
-            break
+    number = 0
+    while ready:
+        fresh = [node for node in dict.fromkeys(concludes[each] for each in ready) if node not in rounds]
         rounds |= dict.fromkeys(fresh, number)
+        ready = []
+        for node in fresh:
+            for waiting in users.get(node, ()):
+                missing[waiting] -= 1
+                if not missing[waiting]:
+                    ready.append(waiting)
+        number += 1
     return rounds
 
 

@@ -6,6 +6,7 @@ not who: the verdict then says so and no ``verifies`` edge is minted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -15,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from mc_pipelines.attest.key_history import KeyRecord, KeyStatus
 from mc_pipelines.attest.trust import Trust
 from mc_pipelines.foundation.canonical import digest_of, sha256_digest
 from mc_pipelines.foundation.errors import InputError
@@ -125,6 +127,26 @@ class TrustRoots:
     identities: tuple[ExpectedIdentity, ...] = ()
     sigstore_root: bytes | None = field(default=None, repr=False)
     keyless: bool = True
+
+    @cached_property
+    def any_ended(self) -> bool:
+        """Whether a key of ours has ended, so that it matters when a document is known to have existed."""
+        return self.own is not None and any(key.status is not KeyStatus.ACTIVE for key in self.own.keys)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Key ids and hints by which envelopes name keys that are trusted here."""
+        own = () if self.own is None else (key.key_id for key in self.own.keys)
+        return frozenset([*own, *(hint for key in self.keys for hint in key.hints)])
+
+    @cached_property
+    def _own(self) -> tuple[tuple[KeyRecord, TrustedKey], ...]:
+        records = () if self.own is None else self.own.keys
+        return tuple((record, TrustedKey(record.holder, record.public_key_pem)) for record in records)
+
+    def own_keys(self, hint: str) -> Iterable[tuple[KeyRecord, TrustedKey]]:
+        """Return our own keys, loaded once; first the one that a hint names."""
+        return sorted(self._own, key=lambda pair: pair[0].key_id != hint) if hint else self._own
 
     @cached_property
     def digest(self) -> Digest:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from threading import Lock
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -25,13 +27,21 @@ from mc_pipelines.attest.bundle import parse_bundle, verify_managed
 from mc_pipelines.attest.dsse import pae
 from mc_pipelines.attest.key_history import SERVICE, KeyRecord, KeyStatus
 from mc_pipelines.attest.signer import thumbprint
-from mc_pipelines.attest.trust import Trust
 from mc_pipelines.foundation.canonical import canonical_json
 from mc_pipelines.foundation.errors import InputError, VerificationError
 from mc_pipelines.foundation.ids import KeyId
-from mc_pipelines.provenance.identity import NodeId, receipt_id
+from mc_pipelines.provenance.identity import receipt_id
 from mc_pipelines.provenance.keyless_check import check_keyless
-from mc_pipelines.provenance.model import Claims, Edge, EdgeType, Kind, Node, Verification, VerificationStatus, validate
+from mc_pipelines.provenance.model import (
+    Claims,
+    Edge,
+    EdgeType,
+    Kind,
+    Node,
+    Verification,
+    VerificationStatus,
+    validate_earned,
+)
 from mc_pipelines.provenance.readers import read_parts
 from mc_pipelines.provenance.readers.collector import PartSignature, Reading, SignedPart
 from mc_pipelines.provenance.readers.predicates import OWN_PREFIX
@@ -48,32 +58,40 @@ _SEVERITY = (
 )
 _RECORD_TYPE = "https://maestro-conductor.example/attestations/provenance-verification/v1"
 _CURVE_HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+_SHA256 = hashes.SHA256()
 _PASSED = "PASSED"
 _ENDED = frozenset({KeyStatus.RETIRED, KeyStatus.COMPROMISED})
 
 
+Known = tuple[Verification, Node | None]
+"""A verdict, and the verification record of a good one."""
+
+
 @dataclass
 class VerdictCache:
-    """Verdicts by what was judged and what was believed; the least recently used leave first.
+    """Verdicts by what was judged and what was believed; the least recently used leave first. Safe for threads.
 
     Only what a signed part and the trust roots decide is kept, so a verdict never outlives a change of trust.
     """
 
     capacity: int = 100_000
-    _verdicts: OrderedDict[tuple[str, str, str], Verification] = field(default_factory=OrderedDict)
+    _verdicts: OrderedDict[tuple[str, str, str], Known] = field(default_factory=OrderedDict)
+    _lock: Lock = field(default_factory=Lock)
 
-    def get(self, key: tuple[str, str, str]) -> Verification | None:
-        """Return a verdict, if it is known."""
-        found = self._verdicts.get(key)
-        if found is not None:
-            self._verdicts.move_to_end(key)
-        return found
+    def get(self, key: tuple[str, str, str]) -> Known | None:
+        """Return a verdict with its record, if it is known."""
+        with self._lock:
+            found = self._verdicts.get(key)
+            if found is not None:
+                self._verdicts.move_to_end(key)
+            return found
 
-    def put(self, key: tuple[str, str, str], verdict: Verification) -> None:
-        """Keep a verdict."""
-        self._verdicts[key] = verdict
-        while len(self._verdicts) > self.capacity:
-            self._verdicts.popitem(last=False)
+    def put(self, key: tuple[str, str, str], known: Known) -> None:
+        """Keep a verdict with its record."""
+        with self._lock:
+            self._verdicts[key] = known
+            while len(self._verdicts) > self.capacity:
+                self._verdicts.popitem(last=False)
 
 
 def verify_document(
@@ -116,26 +134,24 @@ def judge(
     claims = reading.claims
     if not reading.parts:
         return claims
-    verdicts = [_cached(part, roots, artifact, cache, seen) for part in reading.parts]
-    verdict = _worst(verdicts)
+    judged = [_cached(part, roots, artifact, cache, seen) for part in reading.parts]
+    verdict = judged[0][0] if len(judged) == 1 else _worst([one for one, _ in judged])
     if verdict.status is not VerificationStatus.VERIFIED:
         return msgspec.structs.replace(claims, verification=verdict)
-    records = [_record(part, one, roots) for part, one in zip(reading.parts, verdicts, strict=True)]
-    kinds = {node.id: node.kind for node in claims.nodes}
-    earned = [
-        *(
-            Edge(record.id, part.receipt, EdgeType.VERIFIES)
-            for record, part in zip(records, reading.parts, strict=True)
-        ),
-        *_summary_edges(reading.parts, kinds),
+    records = {record.id: record for _, record in judged if record is not None}
+    kinds: dict[str, Kind] = dict.fromkeys(records, Kind.RECEIPT)
+    kinds |= {node.id: node.kind for node in claims.nodes}
+    minted = [
+        Edge(record.id, part.receipt, EdgeType.VERIFIES)
+        for (_, record), part in zip(judged, reading.parts, strict=True)
+        if record is not None
     ]
-    return validate(
+    earned = (*minted, *_summary_edges(reading.parts, kinds))
+    return validate_earned(
         msgspec.structs.replace(
-            claims,
-            verification=verdict,
-            nodes=(*claims.nodes, *{node.id: node for node in records}.values()),
-            earned=tuple(_distinct(earned)),
-        )
+            claims, verification=verdict, nodes=(*claims.nodes, *records.values()), earned=tuple(dict.fromkeys(earned))
+        ),
+        kinds,
     )
 
 
@@ -175,31 +191,37 @@ def _flaw(part: SignedPart, artifact: bytes | None) -> Verification | None:
 
 def keys_that_hold(part: SignedPart, roots: TrustRoots) -> tuple[tuple[tuple[TrustedKey, Scheme], ...], ...]:
     """Return, for each signature of a part, the trusted keys of others by which it holds, and how."""
+    signed = _Signed(part)
+    return tuple(_holding(signed, signature, roots.keys) for signature in part.signatures)
+
+
+def _holding(
+    signed: _Signed, signature: PartSignature, keys: Iterable[TrustedKey]
+) -> tuple[tuple[TrustedKey, Scheme], ...]:
     return tuple(
-        tuple(
-            (key, scheme)
-            for key in roots.keys
-            for scheme in sorted(key.schemes)
-            if _holds(key, scheme, signature, part)
-        )
-        for signature in part.signatures
+        (key, scheme) for key in keys for scheme in sorted(key.schemes) if signed.holds(key, scheme, signature)
     )
 
 
 def _cached(
     part: SignedPart, roots: TrustRoots, artifact: bytes | None, cache: VerdictCache | None, seen: datetime | None
-) -> Verification:
+) -> Known:
     flaw = _flaw(part, artifact)  # may lie in what stands beside the container that names the receipt
-    if flaw is not None or cache is None:
-        return flaw or judge_part(part, roots, artifact, seen)
+    if flaw is not None:
+        return flaw, None
+    if cache is None:
+        return _with_record(part, judge_part(part, roots, artifact, seen), roots)
     about = "" if artifact is None else hashlib.sha256(artifact).hexdigest()
-    ended = roots.own is not None and any(key.status is not KeyStatus.ACTIVE for key in roots.own.keys)
-    key = (part.receipt, roots.digest, f"{about} {seen if ended else ''}")
-    verdict = cache.get(key)
-    if verdict is None:
-        verdict = judge_part(part, roots, artifact, seen)
-        cache.put(key, verdict)
-    return verdict
+    key = (part.receipt, roots.digest, f"{about} {seen}" if roots.any_ended else about)
+    known = cache.get(key)
+    if known is None:
+        known = _with_record(part, judge_part(part, roots, artifact, seen), roots)
+        cache.put(key, known)
+    return known
+
+
+def _with_record(part: SignedPart, verdict: Verification, roots: TrustRoots) -> Known:
+    return verdict, _record(part, verdict, roots) if verdict.status is VerificationStatus.VERIFIED else None
 
 
 def _worst(verdicts: list[Verification]) -> Verification:
@@ -212,7 +234,7 @@ def _worst(verdicts: list[Verification]) -> Verification:
 
 def _check_keys(part: SignedPart, roots: TrustRoots, seen: datetime | None) -> Verification:
     """Judge by the best of the signatures: one that counts for nothing takes nothing from another."""
-    own = _check_own(part, roots.own, seen)
+    own = _check_own(part, roots, seen)
     if own is not None and own.status is VerificationStatus.VERIFIED:
         return own
     others = _check_others(part, roots)
@@ -220,7 +242,10 @@ def _check_keys(part: SignedPart, roots: TrustRoots, seen: datetime | None) -> V
 
 
 def _check_others(part: SignedPart, roots: TrustRoots) -> Verification:
-    held = [pair for pairs in keys_that_hold(part, roots) for pair in pairs]
+    signed = _Signed(part)
+    held = _by_hint(signed, roots) or [
+        pair for signature in part.signatures for pair in _holding(signed, signature, roots.keys)
+    ]
     if not held:
         return _unknown(part, roots)
     speaking = [(key, scheme) for key, scheme in held if key.speaks_for(part.builder)]
@@ -254,10 +279,22 @@ def _check_others(part: SignedPart, roots: TrustRoots) -> Verification:
     )
 
 
+def _by_hint(signed: _Signed, roots: TrustRoots) -> list[tuple[TrustedKey, Scheme]]:
+    """Return the key that an envelope hints at, if it holds and may speak: then no other need be tried.
+
+    The hint is unauthenticated, and decides nothing but the order of trying.
+    """
+    if len(roots.keys) > 1:
+        for signature in signed.part.signatures:
+            hinted = [key for key in roots.keys if signature.keyid in key.hints and not key.revoked]
+            for pair in _holding(signed, signature, hinted):
+                if pair[0].speaks_for(signed.part.builder):
+                    return [pair]
+    return []
+
+
 def _unknown(part: SignedPart, roots: TrustRoots) -> Verification:
-    hints = {hint for key in roots.keys for hint in key.hints}
-    own = {key.key_id for key in roots.own.keys} if roots.own is not None else set()
-    named = [one.keyid for one in part.signatures if one.keyid in hints or one.keyid in own]
+    named = [one.keyid for one in part.signatures if one.keyid in roots.names]
     if named:
         return Verification(
             status=VerificationStatus.FAILED, reason=f"A signature names trusted key {named[0]} and does not hold."
@@ -265,22 +302,23 @@ def _unknown(part: SignedPart, roots: TrustRoots) -> Verification:
     return Verification(status=VerificationStatus.NO_TRUST_ROOT, reason="No key that is trusted here has signed it.")
 
 
-def _check_own(part: SignedPart, own: Trust | None, seen: datetime | None) -> Verification | None:
+def _check_own(part: SignedPart, roots: TrustRoots, seen: datetime | None) -> Verification | None:
     """Judge by our own trust file; None where none of its keys signed.
 
     What a key signed while it was good stays good: rotation never un-verifies. That it signed while it was good is
     proved by a record of ours from before its end, never by a time that the document states. A person's key vouches
     for statements of ours that people sign (notes, approvals), never for an execution.
     """
-    if own is None:
-        return None
-    found = [
-        _by_own(record, part, seen)
-        for signature in part.signatures
-        for record in own.keys
-        if _holds(TrustedKey(record.holder, record.public_key_pem), Scheme.DSSE_PAE, signature, part)
-    ]
-    return next((one for one in found if one.status is VerificationStatus.VERIFIED), found[0] if found else None)
+    signed = _Signed(part)
+    first = None
+    for signature in part.signatures:
+        for record, key in roots.own_keys(signature.keyid):
+            if signed.holds(key, Scheme.DSSE_PAE, signature):
+                verdict = _by_own(record, part, seen)
+                if verdict.status is VerificationStatus.VERIFIED:
+                    return verdict
+                first = first or verdict
+    return first
 
 
 def _by_own(record: KeyRecord, part: SignedPart, seen: datetime | None) -> Verification:
@@ -332,24 +370,50 @@ def _check_managed_bundle(part: SignedPart, roots: TrustRoots, artifact: bytes |
     )
 
 
-def _holds(key: TrustedKey, scheme: Scheme, signature: PartSignature, part: SignedPart) -> bool:
-    if signature.signature is None:
-        return False
-    content = part.payload if scheme is Scheme.LEGACY_RAW else pae(part.payload_type, part.payload)
-    public, value = key.public_key, signature.signature
-    try:
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            public.verify(value, content)
-            return scheme is not Scheme.DSSE_PAE_RAW
-        if scheme is Scheme.DSSE_PAE_RAW:
-            half = (public.curve.key_size + 7) // 8
-            if len(value) != 2 * half:
-                return False
-            value = utils.encode_dss_signature(int.from_bytes(value[:half]), int.from_bytes(value[half:]))
-        public.verify(value, content, ec.ECDSA(_CURVE_HASHES.get(public.curve.key_size, hashes.SHA256())))
-    except InvalidSignature:
-        return False
-    return True
+@dataclass(frozen=True)
+class _Signed:
+    """The bytes that a part's signatures are over, hashed once however many keys are tried."""
+
+    part: SignedPart
+
+    @cached_property
+    def _pae(self) -> bytes:
+        return pae(self.part.payload_type, self.part.payload)
+
+    @cached_property
+    def _hashes(self) -> dict[tuple[bool, int], bytes]:
+        return {}
+
+    def _digest(self, *, raw: bool, bits: int) -> tuple[bytes, hashes.HashAlgorithm]:
+        algorithm = _CURVE_HASHES.get(bits, _SHA256)
+        found = self._hashes.get((raw, bits))
+        if found is None:
+            content = self.part.payload if raw else self._pae
+            found = self._hashes[raw, bits] = hashlib.new(algorithm.name, content).digest()
+        return found, algorithm
+
+    def holds(self, key: TrustedKey, scheme: Scheme, signature: PartSignature) -> bool:
+        """Tell whether a signature was made with a key in a scheme."""
+        value = signature.signature
+        if value is None:
+            return False
+        raw = scheme is Scheme.LEGACY_RAW
+        public = key.public_key
+        try:
+            if not isinstance(public, ec.EllipticCurvePublicKey):
+                public.verify(value, self.part.payload if raw else self._pae)
+                return scheme is not Scheme.DSSE_PAE_RAW
+            bits = public.curve.key_size
+            if scheme is Scheme.DSSE_PAE_RAW:
+                half = (bits + 7) // 8
+                if len(value) != 2 * half:
+                    return False
+                value = utils.encode_dss_signature(int.from_bytes(value[:half]), int.from_bytes(value[half:]))
+            digest, algorithm = self._digest(raw=raw, bits=bits)
+            public.verify(value, digest, ec.ECDSA(utils.Prehashed(algorithm)))
+        except InvalidSignature:
+            return False
+        return True
 
 
 def _names(part: SignedPart, artifact: bytes) -> bool:
@@ -375,7 +439,7 @@ def _record(part: SignedPart, verdict: Verification, roots: TrustRoots) -> Node:
     return Node(receipt_id(canonical_json(says)), Kind.RECEIPT, "verification", attributes=says)
 
 
-def _summary_edges(parts: Iterable[SignedPart], kinds: dict[NodeId, Kind]) -> Iterable[Edge]:
+def _summary_edges(parts: Iterable[SignedPart], kinds: Mapping[str, Kind]) -> Iterable[Edge]:
     """Yield what verified summaries verify: bundles they found to pass; the verifier's identity was checked before."""
     for part in parts:
         summary = part.summary
@@ -384,7 +448,3 @@ def _summary_edges(parts: Iterable[SignedPart], kinds: dict[NodeId, Kind]) -> It
         for target in summary.targets:
             if kinds.get(target) is Kind.BUNDLE:
                 yield Edge(part.receipt, target, EdgeType.VERIFIES)
-
-
-def _distinct(edges: Iterable[Edge]) -> Iterable[Edge]:
-    return {(one.source, one.target): one for one in edges}.values()

@@ -16,6 +16,7 @@ import numpy as np
 
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import log_reader
+from mc_pipelines.provenance.ancestry import ancestry, have_edges
 from mc_pipelines.provenance.compaction import compact
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.generation_file import LAYOUT, open_generation, write_generation
@@ -25,7 +26,7 @@ from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.partition import Partition, extend, unread
 from mc_pipelines.provenance.serialise import write_answer
-from mc_pipelines.provenance.snapshot import take_snapshot
+from mc_pipelines.provenance.snapshot import Snapshot, take_snapshot
 from mc_pipelines.provenance.walk import Visible, Walk
 
 _TENANT = TenantId("warm-up")
@@ -57,9 +58,19 @@ def _exercise(folder: Path) -> None:
     for everything in (True, False):
         shown = np.ones(len(_EVENTS) + 1, dtype=np.uint8)
         shown.flags.writeable = False
+        visible = Visible(shown, shown, everything)
+        _survey(snapshot, visible)
         for undirected in (True, False):
             walk = Walk(snapshot.find(_NAMES[0]), 3, undirected=undirected)
-            write_answer(snapshot, walk_compiled(snapshot, walk, Visible(shown, shown, everything)), b"{}")
+            write_answer(snapshot, walk_compiled(snapshot, walk, visible), b"{}")
+
+
+def _survey(snapshot: Snapshot, visible: Visible) -> None:
+    starts = [snapshot.find(_NAMES[0])]
+    above = ancestry(snapshot, visible, starts)
+    above.count(above.place[starts])
+    above.below(np.ones(len(above.nodes), dtype=np.bool_))
+    have_edges(snapshot, visible, above.nodes)
 
 
 def _partition(folder: Path, tenant: TenantId, last: int = len(_EVENTS)) -> Partition:

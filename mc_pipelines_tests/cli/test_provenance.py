@@ -83,6 +83,10 @@ def test_signatures_are_judged_by_the_trust_file(
 def test_the_shared_partition_asks_for_it(mc: Any, folder: Path) -> None:
     code, _, err = mc("ingest", str(folder / "sbom.json"), "--tenant", "public", "--json")
     assert (code, "operator" in err) == (2, True)
+    secret = ("ingest", str(folder / "sbom.json"), "--tenant", "public", "--shared", "--classification", "1", "--json")
+    code, _, err = mc(*secret)
+    assert (code, "classification" in err, "open" in err) == (2, True, True)
+    assert mc("root", "--tenant", "public", "--json")[1]["root"] == mc("root", "--tenant", "none", "--json")[1]["root"]
     assert mc("ingest", str(folder / "sbom.json"), "--tenant", "public", "--shared", "--json")[0] == 0
 
 
@@ -105,6 +109,8 @@ def test_no_such_instance_or_tenant(mc: Any, tmp_path: Path) -> None:
     code, _, err = mc("watch-dagster", str(tmp_path / "absent"), "--tenant", "acme")
     assert (code, "DAGSTER_HOME" in err) == (2, True)
     assert mc("ingest", str(tmp_path), "--tenant", "ACME!")[0] == 2
+    code, _, err = mc("watch-dagster", str(tmp_path), "--tenant", "acme", "--purpose", "fun")
+    assert (code, "No role reads" in err) == (2, True), "refused before the instance is looked at"
 
 
 def test_questions_and_keeping(mc: Any, tmp_path: Path) -> None:

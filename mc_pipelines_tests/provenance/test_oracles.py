@@ -285,8 +285,9 @@ def test_gaps(world: World, live: list[int], node: int | None) -> None:
     query = GapQuery(node=None if node is None else IDS[node])  # type: ignore[arg-type]
     document = read(gaps_answer(world.store, ACME, query, world.allowed))
     bundle, receipt = KINDS.index("bundle"), KINDS.index("receipt")  # type: ignore[arg-type]
-    considered = set(live) or {n for n in world.known if kind_of(n) == bundle}
-    cones = {each: set(world.reach(each, up=True)) for each in considered if world.snapshot.find(IDS[each]) >= 0}
+    # Of what is live the reader learns what she may see, and nothing of the rest.
+    considered = set(live) & world.known if live else {n for n in world.known if kind_of(n) == bundle}
+    cones = {each: set(world.reach(each, up=True)) for each in considered}
     affected = Counter(n for cone in cones.values() for n in cone)
     among = set(affected) if node is None else set(world.reach(node, up=True))
     within = set(affected) | among

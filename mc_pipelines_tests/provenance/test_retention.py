@@ -21,6 +21,7 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.foundation.object_store import open_object_store
 from mc_pipelines.keys.providers.local import LocalKeyring
 from mc_pipelines.keys.store import EncryptedObjectStore
+from mc_pipelines.provenance import pruning
 from mc_pipelines.provenance.access import EVERYTHING
 from mc_pipelines.provenance.cold import Archive
 from mc_pipelines.provenance.edge_log import ingest_claims, ingest_many, known_tenants
@@ -175,6 +176,82 @@ def test_an_answer_that_crosses_a_tombstone_says_so(database: TestDatabase, cloc
         kept_names = connection.execute(text("select id from provenance_nodes where tenant = 'acme'")).scalars().all()
     assert purl("old") not in kept_names, "a tombstone keeps no name"
     assert purl("lib") in kept_names
+
+
+def stones(database: TestDatabase, tenant: TenantId) -> list[Any]:
+    with database.app.begin(tenant=tenant) as connection:
+        return list(
+            connection.execute(
+                text(
+                    "select node, type, direction, edges, rule, root from provenance_tombstones"
+                    " where tenant = :tenant order by node, type, direction, root"
+                ),
+                {"tenant": tenant},
+            ).all()
+        )
+
+
+@pytest.mark.database
+def test_what_comes_between_two_slices_is_looked_at(
+    database: TestDatabase, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingest and holds go on while retention runs, and what they need stays, though it was about to go."""
+    detail = [low_value(f"d{number}", {f"p{number}": [f"q{number}"]}) for number in range(5)]
+    ingest_many(database.app, ACME, [*detail, sbom("app", {"app": ["base"]})], clock=clock)
+    assert live(database, purl("app"), clock)
+    clock.advance(timedelta(days=31))
+    removal, slices = pruning._remove_all, []
+
+    def meanwhile(connection: Any, tenant: TenantId, marks: Any, part: Any, *rest: Any) -> Any:
+        slices.append([each.digest for each in part])
+        if len(slices) == 2:  # after the marks were brought up to date, before the lock is taken
+            ingest_claims(database.app, ACME, sbom("now", {"base": ["x"], "x": ["p2"]}), clock=clock)
+            assert live(database, purl("p3"), clock, Reason.HOLD)
+        return removal(connection, tenant, marks, part, *rest)
+
+    monkeypatch.setattr(pruning, "CLAIMS_AT_ONCE", 1)
+    monkeypatch.setattr(pruning, "_remove_all", meanwhile)
+    done = prune(database.app, ACME, archive=None, clock=clock, rules=RULES)
+    assert slices == [[each.document] for each in detail]
+    assert [each.digest for each in done.pruned] == [detail[0].document, detail[1].document, detail[4].document]
+    assert done.protected == {"low-value-30d": 2}
+    assert pruned_below_roots(database.app, ACME, now=clock.now()) == 0
+    assert prune(database.app, ACME, archive=None, clock=clock, rules=RULES).pruned == ()
+
+
+@pytest.mark.database
+def test_killed_between_slices_and_done_again_is_done_at_once(
+    database: TestDatabase, clock: FrozenClock, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [low_value(f"d{number}", {f"p{number}": ["q", f"q{number}"]}) for number in range(4)]
+    documents.append(sbom("app", {"app": ["q"]}))
+    for tenant in (ACME, BOLT):
+        ingest_many(database.app, tenant, documents, clock=clock)
+    clock.advance(timedelta(days=31))
+    at_once = prune(database.app, BOLT, archive=None, clock=clock, rules=RULES)
+    monkeypatch.setattr(pruning, "CLAIMS_AT_ONCE", 1)
+    removal = pruning._remove_all
+    gone: list[str] = []
+    for killed_in in (1, 2):
+
+        def killed(*given: Any, left: list[int] = [killed_in]) -> Any:  # noqa: B006 - counts the calls of one run
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return removal(*given)
+
+        monkeypatch.setattr(pruning, "_remove_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prune(database.app, ACME, archive=archive, clock=clock, rules=RULES)
+        gone.append(str(len({each.root for each in stones(database, ACME)})))
+    assert gone == sorted(gone)
+    monkeypatch.setattr(pruning, "_remove_all", removal)
+    last = prune(database.app, ACME, archive=archive, clock=clock, rules=RULES)
+    assert [each.digest for each in last.pruned] == [at_once.pruned[-1].digest]
+    assert stones(database, ACME) == stones(database, BOLT)
+    for document in documents[:4]:
+        restore(database.app, ACME, document.document, archive=archive, clock=clock)
+    assert stones(database, ACME) == []
 
 
 @pytest.mark.database

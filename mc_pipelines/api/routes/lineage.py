@@ -18,7 +18,7 @@ from mc_pipelines.provenance.edge_log import IngestResult
 from mc_pipelines.provenance.ingest import Document, ingest_documents
 from mc_pipelines.provenance.marking import Marking
 from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Purpose
-from mc_pipelines.provenance.readers import read_parts
+from mc_pipelines.provenance.readers.detect import kind_of
 from mc_pipelines.provenance.trust_roots import TrustRoots
 
 router = guarded_router("provenance")
@@ -97,7 +97,7 @@ def lineage(
     """
     whose = _whose(access, tenant)
     content = _content(request)
-    if read_parts(content, "event").claims.format != "openlineage":
+    if kind_of(content) not in {"openlineage", "array"}:
         raise InputError("Not an OpenLineage event", field="eventTime", mend="send it to /api/provenance/documents")
     marking = provenance_marking(context, whose, classification, purpose or ())
     return _recorded(context, access, whose, Document("OpenLineage event", content), TrustRoots(), marking)

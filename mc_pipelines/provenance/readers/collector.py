@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import starmap
 from typing import Any
 
 from mc_pipelines.foundation.canonical import sha256_digest
@@ -165,8 +166,8 @@ class Collector:
     parts: list[SignedPart] = field(default_factory=list)
     runs: tuple[RunEvents, ...] = ()
     nodes: dict[str, Node] = field(default_factory=dict)
-    edges: dict[tuple[str, str, EdgeType], None] = field(default_factory=dict)
-    aliases: dict[tuple[str, str], None] = field(default_factory=dict)
+    edges: dict[tuple[NodeId, NodeId, EdgeType], None] = field(default_factory=dict)
+    aliases: dict[tuple[NodeId, NodeId], None] = field(default_factory=dict)
     _remarks: Counter[str] = field(default_factory=Counter)
     _clashes: bool = False
 
@@ -252,16 +253,20 @@ class Collector:
 
         A ``sha1`` of something fetched by git is the id of a commit and is written as one.
         """
-        usable = {
-            algorithm: value
-            for algorithm, value in (digests or {}).items()
-            if algorithm not in _RESERVED and ":" not in algorithm
-        }
-        if not usable:
+        if not digests:
             return None
-        sha1 = usable.get("sha1", "")
-        if set(usable) == {"sha1"} and uri.startswith("git+") and len(sha1) == _GIT_HEX:
-            usable = {"gitCommit": sha1}
+        usable = digests
+        if "sha256" not in digests:  # it is preferred: the others do not matter beside it
+            usable = {
+                algorithm: value
+                for algorithm, value in digests.items()
+                if algorithm not in _RESERVED and ":" not in algorithm
+            }
+            if not usable:
+                return None
+            sha1 = usable.get("sha1", "")
+            if len(usable) == 1 and uri.startswith("git+") and len(sha1) == _GIT_HEX:
+                usable = {"gitCommit": sha1}
         try:
             return digest_id(usable)
         except InputError:
@@ -310,8 +315,8 @@ class Collector:
             name=self.name,
             format=self.format,
             nodes=tuple(self.nodes.values()),
-            edges=tuple(Edge(NodeId(source), NodeId(target), type_) for source, target, type_ in self.edges),
-            aliases=tuple(Alias(NodeId(first), NodeId(second)) for first, second in self.aliases),
+            edges=tuple(starmap(Edge, self.edges)),
+            aliases=tuple(starmap(Alias, self.aliases)),
             verification=self._verdict(),
             remarks=self._sentences(),
             valid_from=self.valid_from,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mc_pipelines.foundation.errors import InputError
-from mc_pipelines.provenance.readers.parsing import MAXIMUM_DOCUMENT_BYTES, decode
+from mc_pipelines.provenance.readers.parsing import MAXIMUM_DOCUMENT_BYTES, decode, decoder_of
 
 _MEND = (
     "give CycloneDX 1.2-1.7, SPDX 2.2-3.0, an in-toto statement, a DSSE envelope, a sigstore bundle or "
@@ -103,7 +103,7 @@ def kind_of(content: bytes) -> str:
     if begin != b"{":
         raise InputError("Not a provenance document", field="document", mend=_MEND)
     try:
-        probe = msgspec.json.decode(content, type=Probe)
+        probe = decoder_of(Probe).decode(content)
     except msgspec.ValidationError as error:
         raise InputError(f"Not a provenance document: {error}", field="document", mend=_MEND) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,17 @@ MAXIMUM_DOCUMENT_BYTES = 256 * 1024 * 1024
 Document = TypeVar("Document")
 
 
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def decoder_of(type_: type[Document]) -> msgspec.json.Decoder[Document]:
+    """Return the decoder of a type, made once."""
+    found = _DECODERS.get(type_)
+    if found is None:
+        found = _DECODERS[type_] = msgspec.json.Decoder(type_)
+    return found
+
+
 def decode(content: bytes | msgspec.Raw, type_: type[Document], *, what: str) -> Document:
     """Decode JSON into ``type_``.
 
@@ -23,7 +34,7 @@ def decode(content: bytes | msgspec.Raw, type_: type[Document], *, what: str) ->
         InputError: the content is not JSON, or not of that shape.
     """
     try:
-        return msgspec.json.decode(content, type=type_)
+        return decoder_of(type_).decode(content)
     except msgspec.ValidationError as error:
         raise InputError(f"The {what} is malformed: {error}", field=what) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
