@@ -86,7 +86,7 @@ def house(kept: Path | None = None) -> Iterator[House]:
         superuser = embedded.urls_in(settings.home_path / "pg").owner.replace("mc_owner", "postgres")
         superuser = superuser.replace("postgresql+psycopg", "postgresql")
         with psycopg.connect(superuser, autocommit=True) as connection:
-            for name, value in (("shared_buffers", "2GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")):
+            for name, value in (("shared_buffers", "6GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")):
                 connection.execute(f"alter system set {name} = '{value}'")
         embedded.stop(settings)
         database = open_database(settings)

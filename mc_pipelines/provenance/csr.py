@@ -1,3 +1,5 @@
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="return-value,assignment"
 """From edges to sorted adjacency: numbering of keys, lists of both directions, and the index of keys.
 
 Numbers are given in order of first mention in the log, so they are the same whoever builds, and a compaction
@@ -12,88 +14,153 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mc_pipelines.provenance import log_reader
 from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.offsets import pack_offsets
+from mc_pipelines.provenance.records import TYPE_MENTIONS
 
 Array = NDArray[Any]
 _SHORT = 24
 """Lists up to this length are sorted by insertion."""
+_AHEAD = 256
+"""Keys whose memory is asked for before the first of them is looked at."""
+_FULL = 0.6
+"""Share of a hash table that may be taken."""
+_MENTIONS = TYPE_MENTIONS
 
 
 @compiled
-def number_keys(high: Array, low: Array, table: Array, keys_high: Array, keys_low: Array, known: int) -> Array:
-    """Return the number of each key, giving new numbers from ``known`` on in order of appearance.
+def _number(ends: Array, table: Array, keys: Array, known: int) -> tuple[Array, int]:
+    """Return the number of each key, new ones from ``known`` on in order of appearance, and how many there are then.
 
     Args:
-        high: first eight bytes of each key, as uint64.
-        low: last eight bytes.
-        table: open addressing, int32, a power of two at least twice the keys; -1 = free; changed.
-        keys_high: the keys by number; changed.
-        keys_low: the same for the last eight bytes; changed.
+        ends: keys (high, low), uint64.
+        table: open addressing, int32, a power of two; -1 = free; changed.
+        keys: the keys by number; changed.
         known: how many numbers are given already.
     """
-    mask = len(table) - 1
-    numbers = np.empty(len(high), dtype=np.int32)
-    for row in range(len(high)):
-        slot = np.int64(high[row] & np.uint64(mask))
-        while True:
+    mask = np.uint64(len(table) - 1)
+    numbers = np.empty(len(ends), dtype=np.int32)
+    touched = np.uint64(0)
+    for begin in range(0, len(ends), _AHEAD):
+        until = min(begin + _AHEAD, len(ends))
+        # Look at every slot, and then at every key, of some rows first: the memory is waited for together.
+        for row in range(begin, until):
+            numbers[row] = table[np.int64(ends[row, 0] & mask)]
+        for row in range(begin, until):
+            touched |= keys[max(numbers[row], 0), 0]
+        for row in range(begin, until):
+            high, low = ends[row, 0], ends[row, 1]
+            slot = np.int64(high & mask)
             number = table[slot]
+            while number >= 0 and not (keys[number, 0] == high and keys[number, 1] == low):
+                slot = (slot + 1) & np.int64(mask)
+                number = table[slot]
             if number < 0:
-                number = known
+                number = np.int32(known)
                 table[slot] = number
-                keys_high[number] = high[row]
-                keys_low[number] = low[row]
+                keys[number, 0], keys[number, 1] = high, low
                 known += 1
-                break
-            if keys_high[number] == high[row] and keys_low[number] == low[row]:
-                break
-            slot = (slot + 1) & mask
-        numbers[row] = number
-    return numbers
-
-
-def number_ends(claims: log_reader.Claims) -> tuple[Array, Array, Array, Array]:
-    """Number the ends of claims in order of first mention: keys (high, low), hash table, number of each end."""
-    rows = len(claims.seq)
-    high, low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
-    high[0::2], high[1::2] = claims.source_high, claims.target_high
-    low[0::2], low[1::2] = claims.source_low, claims.target_low
-    table = np.full(1 << max(4, (2 * rows).bit_length()), -1, dtype=np.int32)
-    keys_high, keys_low = np.empty(2 * rows, dtype=np.uint64), np.empty(2 * rows, dtype=np.uint64)
-    numbers = number_keys(high, low, table, keys_high, keys_low, 0)
-    count = int(numbers.max()) + 1 if rows else 0
-    return keys_high[:count].copy(), keys_low[:count].copy(), table, numbers
+            numbers[row] = number
+    return numbers, known + np.int64(touched & np.uint64(0))  # a use of what was read, or it would not be read
 
 
 @compiled
-def find_keys(high: Array, low: Array, table: Array, keys_high: Array, keys_low: Array) -> Array:
-    """Return the number of each key, -1 for one without."""
-    mask = len(table) - 1
-    numbers = np.empty(len(high), dtype=np.int32)
-    for row in range(len(high)):
-        slot = np.int64(high[row] & np.uint64(mask))
-        number = table[slot]
-        while number >= 0 and not (keys_high[number] == high[row] and keys_low[number] == low[row]):
-            slot = (slot + 1) & mask
+def _find(ends: Array, table: Array, keys: Array) -> Array:
+    """Return the number of each key, -1 for one without; see :func:`_number`."""
+    mask = np.uint64(len(table) - 1)
+    numbers = np.empty(len(ends), dtype=np.int32)
+    touched = np.uint64(0)
+    for begin in range(0, len(ends), _AHEAD):
+        until = min(begin + _AHEAD, len(ends))
+        for row in range(begin, until):
+            numbers[row] = table[np.int64(ends[row, 0] & mask)]
+        for row in range(begin, until):
+            touched |= keys[max(numbers[row], 0), 0]
+        for row in range(begin, until):
+            high, low = ends[row, 0], ends[row, 1]
+            slot = np.int64(high & mask)
             number = table[slot]
-        numbers[row] = number
+            while number >= 0 and not (keys[number, 0] == high and keys[number, 1] == low):
+                slot = (slot + 1) & np.int64(mask)
+                number = table[slot]
+            numbers[row] = number
+    if touched == np.uint64(1):  # a use of what was read, or it would not be read
+        numbers[:0] = 0
     return numbers
 
 
 @compiled
-def _fill(owner: Array, value: Array, seq: Array, count: int) -> tuple[Array, Array]:
+def _place_again(keys: Array, known: int, table: Array) -> None:
+    mask = np.int64(len(table) - 1)
+    for number in range(known):
+        slot = np.int64(keys[number, 0]) & mask
+        while table[slot] >= 0:
+            slot = (slot + 1) & mask
+        table[slot] = number
+
+
+class Numbering:
+    """Numbers of keys in order of first mention, for keys that come in batches.
+
+    Args:
+        expected: how many different keys there will be, as far as is known; memory grows where there are more.
+    """
+
+    def __init__(self, expected: int = 0) -> None:
+        self.count = 0
+        self._keys = np.zeros((expected + 1, 2), dtype=np.uint64)
+        self._table = _free_table(expected)
+
+    def add(self, ends: Array) -> Array:
+        """Return the number of each key (rows of high, low), those of new keys following on the ones before."""
+        wanted = self.count + len(ends)
+        if wanted >= len(self._keys):
+            keys = np.zeros((max(wanted + 1, len(self._keys) * 3 // 2), 2), dtype=np.uint64)
+            keys[: self.count] = self._keys[: self.count]
+            self._keys = keys
+        if wanted > _FULL * len(self._table):
+            self._table = _free_table(wanted)
+            _place_again(self._keys, self.count, self._table)
+        numbers, self.count = _number(np.ascontiguousarray(ends), self._table, self._keys, self.count)
+        return numbers
+
+    def find(self, high: Array, low: Array) -> Array:
+        """Return the number of each key (its halves), -1 for one without."""
+        return _find(np.stack([high, low], axis=1), self._table, self._keys)
+
+    @property
+    def high(self) -> Array:
+        """First eight bytes of each key, by number."""
+        return self._keys[: self.count, 0].copy()
+
+    @property
+    def low(self) -> Array:
+        """Last eight bytes of each key, by number."""
+        return self._keys[: self.count, 1].copy()
+
+
+def _free_table(keys: int) -> Array:
+    return np.full(1 << max(4, int(keys / _FULL).bit_length()), -1, dtype=np.int32)
+
+
+@compiled
+def _fill(ends: Array, kind: Array, seq: Array, standing: Array, count: int, up: bool) -> tuple[Array, Array]:
+    """Sort edges by owner: where each node's begin, and neighbour, type and event of each in one number."""
     start = np.zeros(count + 1, dtype=np.int64)
-    for row in range(len(owner)):
-        start[owner[row] + 1] += 1
+    for row in range(len(ends)):
+        if kind[row] < _MENTIONS and standing[seq[row]]:
+            start[ends[row, np.int64((kind[row] == 0) != up)] + 1] += 1
     for node in range(count):
         start[node + 1] += start[node]
     place = start[:-1].copy()
-    entries = np.empty(len(owner), dtype=np.uint64)
-    for row in range(len(owner)):
-        node = owner[row]
-        entries[place[node]] = np.uint64(value[row]) << np.uint64(32) | np.uint64(seq[row])
-        place[node] += 1
+    entries = np.empty(start[count], dtype=np.uint64)
+    for row in range(len(ends)):
+        if kind[row] < _MENTIONS and standing[seq[row]]:
+            mine = np.int64((kind[row] == 0) != up)
+            node = ends[row, mine]
+            value = np.uint64(ends[row, 1 - mine]) << np.uint64(2) | np.uint64(kind[row])
+            entries[place[node]] = value << np.uint64(32) | np.uint64(seq[row])
+            place[node] += 1
     return start, entries
 
 
@@ -141,36 +208,31 @@ def _finish(
     return out_start, out[:at].copy(), out_seq[:at].copy()
 
 
-def build_lists(
-    source: Array, target: Array, kind: Array, seq: Array, count: int, documents: dict[str, Array]
-) -> dict[str, Array]:
+def build_lists(ends: Array, kind: Array, seq: Array, count: int, documents: dict[str, Array]) -> dict[str, Array]:
     """Return the adjacency sections of ``count`` nodes.
 
     A claim of an edge that an earlier one makes already, under the same label, from as early on and for ever,
     is dropped; any other claim stays as a parallel entry, since one of them may end while the other holds.
 
     Args:
-        source: number of each edge's source.
-        target: number of its target.
-        kind: its type code; 0 (uses) leads from source to an ancestor, any other to a descendant.
-        seq: the event that claimed it.
+        ends: numbers of each claim's source and target.
+        kind: its type code; 0 (uses) leads from source to an ancestor, any other edge to a descendant; what is no edge
+            is left out.
+        seq: the event that claimed it, uint32.
         count: how many nodes there are.
-        documents: ``permanent``, ``label``, ``valid_from`` by event.
+        documents: ``standing``, ``permanent``, ``label``, ``valid_from`` by event; claims of what does not stand are
+            left out.
     """
-    uses = kind == 0
-    lower, upper = np.where(uses, source, target), np.where(uses, target, source)
-    code = kind.astype(np.uint32)
 
-    def one(owner: Array, neighbour: Array) -> tuple[Array, Array, Array]:
-        value = neighbour.astype(np.uint32) << np.uint32(2) | code
-        start, entries = _fill(owner, value, seq, count)
+    def one(up: bool) -> tuple[Array, Array, Array]:
+        start, entries = _fill(ends, kind, seq, documents["standing"], count, up)
         finished: tuple[Array, Array, Array] = _finish(
             start, entries, documents["permanent"], documents["label"], documents["valid_from"]
         )
         return finished
 
     with ThreadPoolExecutor(2) as pool:
-        up, down = pool.map(one, (lower, upper), (upper, lower))
+        up, down = pool.map(one, (True, False))
     return {
         "up_start": pack_offsets(up[0]),
         "up": up[1],
@@ -185,13 +247,32 @@ def index_keys(keys_high: Array) -> dict[str, Array]:
     """Return the sections that find a node by its key: ``bucket``, ``by_key`` and ``check``."""
     count = len(keys_high)
     bits = max(1, min(30, int(count // 16).bit_length()))
-    order = np.argsort(keys_high, kind="stable").astype(np.uint32)
+    order, bucket = _order_by_key(keys_high, bits)
     ordered = keys_high[order]
-    edges = np.arange(2**bits + 1, dtype=np.uint64) << np.uint64(64 - bits)
-    bucket = np.searchsorted(ordered, edges[:-1]).astype(np.uint32)
-    bucket = np.append(bucket, np.uint32(count))
     check = (ordered & np.uint64(0xFF)).astype(np.uint8)
     return {"bucket": bucket, "by_key": order, "check": check}
+
+
+@compiled
+def _order_by_key(keys_high: Array, bits: int) -> tuple[Array, Array]:
+    """Return nodes in order of key, equal ones in order of number, and where each bucket of first bits begins."""
+    shift = np.uint64(64 - bits)
+    bucket = np.zeros((1 << bits) + 1, dtype=np.uint32)
+    for node in range(len(keys_high)):
+        bucket[np.int64(keys_high[node] >> shift) + 1] += np.uint32(1)
+    for slot in range(1 << bits):
+        bucket[slot + 1] += bucket[slot]
+    place = bucket[:-1].copy()
+    order = np.empty(len(keys_high), dtype=np.uint32)
+    for node in range(len(keys_high)):
+        slot = np.int64(keys_high[node] >> shift)
+        at = np.int64(place[slot])
+        place[slot] += np.uint32(1)
+        while at > bucket[slot] and keys_high[order[at - 1]] > keys_high[node]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = np.uint32(node)
+    return order, bucket
 
 
 @compiled

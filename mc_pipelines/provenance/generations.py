@@ -9,8 +9,12 @@ and for readers that still hold them; a mapped file stays readable after it is u
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +38,12 @@ from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.offsets import pack_offsets, unpack_offsets
 from mc_pipelines.provenance.partition import open_partition
 from mc_pipelines.provenance.pointer import Generation, current_generation, publish_generation
-from mc_pipelines.provenance.records import TYPE_MENTIONS
 
+_T = TypeVar("_T")
+_READERS = 2
+"""Connections that read the log for a whole build."""
+_PIECES_AHEAD = 6
+_NO_CLAIMS = (np.empty((0, 2), dtype=np.int32), np.empty(0, dtype=np.int8), np.empty(0, dtype=np.uint32))
 KEPT = 3
 """Generations of a tenant that stay on disk."""
 ABANDONED_SECONDS = 6 * 3600
@@ -61,7 +69,8 @@ def build_generation(
         current = current_generation(connection, tenant)
         if not whole and current is not None and current.seq == seq and _usable(folder / current.path):
             return current
-        sections, seq = _sections(connection, folder, tenant, seq, current, whole=whole)
+        merged = None if whole else _merged(connection, folder, tenant, current)
+    sections, seq = merged or (read_graph(database, tenant, seq), seq)
     nodes, edges = len(sections["kind"]), len(sections["up"])
     facts = {"layout": LAYOUT, "tenant": tenant, "seq": seq, "nodes": nodes, "edges": edges}
     path, digest = write_generation(folder / tenant, facts, sections)
@@ -80,15 +89,14 @@ def _usable(path: Path) -> bool:
     return True
 
 
-def _sections(
-    connection: Connection, folder: Path, tenant: TenantId, seq: int, current: Generation | None, *, whole: bool
-) -> tuple[dict[str, NDArray[Any]], int]:
-    """Return the sections of the next generation and the event up to which they go."""
-    if not whole and current is not None and (folder / current.path).exists():
-        partition = open_partition(connection, folder, tenant)
-        if can_compact(partition):
-            return compact(partition), partition.seq
-    return read_graph(connection, tenant, seq), seq
+def _merged(
+    connection: Connection, folder: Path, tenant: TenantId, current: Generation | None
+) -> tuple[dict[str, NDArray[Any]], int] | None:
+    """Return the sections of the next generation, made of the current one, and its event; None where that cannot be."""
+    if current is None or not (folder / current.path).exists():
+        return None
+    partition = open_partition(connection, folder, tenant)
+    return (compact(partition), partition.seq) if can_compact(partition) else None
 
 
 def build_all(database: Database, folder: Path, *, clock: Clock) -> list[Generation]:
@@ -98,49 +106,101 @@ def build_all(database: Database, folder: Path, *, clock: Clock) -> list[Generat
     return [build_generation(database, folder, tenant, clock=clock) for tenant in tenants]
 
 
-def read_graph(connection: Connection, tenant: TenantId, seq: int) -> dict[str, NDArray[Any]]:
+def read_graph(database: Database, tenant: TenantId, seq: int) -> dict[str, NDArray[Any]]:
     """Return all sections of the graph that the log holds up to event ``seq``.
+
+    Two connections read pieces of the log while this thread numbers the piece before. What they read does not change
+    any more, save by retention, whose closures every reader of the generation looks at.
 
     Raises:
         ConflictError: the tenant has more nodes than one generation holds.
     """
-    return assemble(
-        tenant,
-        log_reader.read_documents(connection, tenant, after=0, upto=seq),
-        log_reader.read_claims(connection, tenant, after=0, upto=seq),
-        log_reader.read_nodes(connection, tenant, after=0),
-        log_reader.read_closures(connection, tenant, upto=seq),
-    )
+
+    def reading(read: Callable[..., _T]) -> Callable[[log_reader.Piece], _T]:
+        def one(piece: log_reader.Piece) -> _T:
+            with database.begin(tenant=tenant) as connection:
+                return read(connection, tenant, piece)
+
+        return one
+
+    with database.begin(tenant=tenant) as connection:
+        documents = log_reader.read_documents(connection, tenant, after=0, upto=seq)
+        closures = log_reader.read_closures(connection, tenant, upto=seq)
+    pieces = log_reader.pieces_of(documents)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="log-reader") as pool:
+        nodes = log_reader.Nodes.joined(list(_ahead(pool, reading(_read_nodes), _to_the_end(pieces))))
+        return assemble(tenant, documents, _ahead(pool, reading(log_reader.read_piece), pieces), nodes, closures)
+
+
+def _read_nodes(connection: Connection, tenant: TenantId, piece: log_reader.Piece) -> log_reader.Nodes:
+    return log_reader.read_nodes(connection, tenant, after=piece.after, upto=piece.upto)
+
+
+def _to_the_end(pieces: list[log_reader.Piece]) -> list[log_reader.Piece]:
+    return [*pieces[:-1], *(replace(last, upto=log_reader.NO_END) for last in pieces[-1:])]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, read: Callable[[log_reader.Piece], _T], pieces: Iterable[log_reader.Piece]
+) -> Iterator[_T]:
+    """Yield what is read of each piece, in their order, a few of them ahead."""
+    waiting: deque[Future[_T]] = deque()
+    for piece in pieces:
+        waiting.append(pool.submit(read, piece))
+        if len(waiting) > _PIECES_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def assemble(
     tenant: TenantId,
     documents: log_reader.Documents,
-    claims: log_reader.Claims,
+    claims: Iterable[log_reader.Claims],
     nodes: log_reader.Nodes,
     closures: log_reader.Closures,
 ) -> dict[str, NDArray[Any]]:
-    """Return all sections of the graph that these rows of the log make; see :func:`read_graph`."""
+    """Return all sections of the graph that these rows of the log make; see :func:`read_graph`.
+
+    Args:
+        tenant: whose graph.
+        documents: all of them.
+        claims: all of them in order, in pieces, of which one at a time is held.
+        nodes: all of them.
+        closures: all of them.
+    """
     pruned = closures.closed_seq[closures.valid_to == -1]
-    high, low, table, numbers = csr.number_ends(claims)
-    count = len(high)
+    numbering = csr.Numbering(expected=len(nodes.high))
+    numbered = [
+        (numbering.add(piece.ends.reshape(-1, 2)).reshape(-1, 2), piece.type, piece.seq.astype(np.uint32))
+        for piece in claims
+    ]
+    count = numbering.count
     if count > MAXIMUM_NODES:
         raise ConflictError(f"A generation holds at most {MAXIMUM_NODES} nodes", field="tenant", value=tenant)
     columns = document_columns(documents, pruned)
-    edges = (claims.type != TYPE_MENTIONS) & columns.pop("standing")[claims.seq]
-    place = csr.find_keys(nodes.high, nodes.low, table, high, low)
-    lists = csr.build_lists(
-        numbers[0::2][edges],
-        numbers[1::2][edges],
-        claims.type[edges],
-        claims.seq[edges],
-        count,
-        {"permanent": columns["doc_permanent"], "label": columns["doc_label"], "valid_from": columns["doc_valid_from"]},
-    )
-    hot, cold = split_lists(lists)
-    if tenant == PUBLIC:  # every tenant's reader looks the shared nodes up by key
-        cold |= {"key_high": high, "key_low": low}
-    return hot | node_sections(nodes, place, count) | csr.index_keys(high) | cold | columns
+    ends, kinds, seqs = (np.concatenate(column) for column in zip(_NO_CLAIMS, *numbered, strict=True))
+    high = numbering.high
+    with ThreadPoolExecutor(1) as pool:
+        # The lists of both directions take two cores; names and the index of keys are made beside them.
+        names = pool.submit(lambda: node_sections(nodes, numbering.find(nodes.high, nodes.low), count))
+        index = pool.submit(csr.index_keys, high)
+        lists = csr.build_lists(
+            ends,
+            kinds,
+            seqs,
+            count,
+            {
+                "standing": columns.pop("standing"),
+                "permanent": columns["doc_permanent"],
+                "label": columns["doc_label"],
+                "valid_from": columns["doc_valid_from"],
+            },
+        )
+        hot, cold = split_lists(lists)
+        if tenant == PUBLIC:  # every tenant's reader looks the shared nodes up by key
+            cold |= {"key_high": high, "key_low": numbering.low}
+        return hot | names.result() | index.result() | cold | columns
 
 
 def document_columns(documents: log_reader.Documents, pruned: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -61,32 +61,31 @@ def join_encoded(encoded: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 @compiled
-def _hex_value(character: int) -> int:
-    if 48 <= character <= 57:
-        return character - 48
-    if 97 <= character <= 102:
-        return character - 87
-    return -1
+def _unhex(text: NDArray[Any], begin: int, out: NDArray[Any], at: int, count: int) -> bool:
+    """Write ``count`` bytes from two lower-case digits each; tell whether all were digits. Without a branch inside."""
+    digits, made = text[begin : begin + 2 * count], out[at : at + count]
+    wrong = False
+    for place in range(count):
+        high, low = digits[2 * place], digits[2 * place + 1]
+        # 0-9 are 0x30 to 0x39, a-f 0x61 to 0x66: the low half of a byte, and nine more for a letter.
+        wrong |= (high < 48) | ((high > 57) & (high < 97)) | (high > 102)
+        wrong |= (low < 48) | ((low > 57) & (low < 97)) | (low > 102)
+        made[place] = ((high & 15) + 9 * (high >> 6)) << 4 | ((low & 15) + 9 * (low >> 6))
+    return not wrong
 
 
 @compiled
-def _is_hex(text: NDArray[Any], begin: int, end: int) -> bool:
-    for place in range(begin, end):
-        if _hex_value(text[place]) < 0:
-            return False
-    return True
-
-
-@compiled
-def _is_uuid(text: NDArray[Any], begin: int) -> bool:
-    for place in range(36):
-        character = text[begin + place]
-        if place in (8, 13, 18, 23):
-            if character != 45:
-                return False
-        elif _hex_value(character) < 0:
-            return False
-    return True
+def _unhex_uuid(text: NDArray[Any], begin: int, out: NDArray[Any], at: int) -> bool:
+    """Write the 16 bytes of a UUID in canonical text; tell whether it was one."""
+    well = text[begin + 8] == 45 and text[begin + 13] == 45 and text[begin + 18] == 45 and text[begin + 23] == 45
+    return (
+        well
+        and _unhex(text, begin, out, at, 4)
+        and _unhex(text, begin + 9, out, at + 4, 2)
+        and _unhex(text, begin + 14, out, at + 6, 2)
+        and _unhex(text, begin + 19, out, at + 8, 2)
+        and _unhex(text, begin + 24, out, at + 10, 6)
+    )
 
 
 @compiled
@@ -98,16 +97,13 @@ def _matches(text: NDArray[Any], begin: int, prefix: NDArray[Any]) -> bool:
 
 
 @compiled
-def _unhex(text: NDArray[Any], begin: int, end: int, out: NDArray[Any], at: int) -> int:
-    place = begin
-    while place < end:
-        if text[place] == 45:
-            place += 1
-            continue
-        out[at] = _hex_value(text[place]) * 16 + _hex_value(text[place + 1])
-        at += 1
-        place += 2
-    return at
+def put_bytes(out: NDArray[Any], at: int, source: NDArray[Any], begin: int, end: int) -> int:
+    """Copy ``source[begin:end]`` into ``out`` from ``at``; return where it ends."""
+    length = end - begin
+    here, there = out[at : at + length], source[begin:end]
+    for place in range(length):  # over slices, so that no index can be negative and whole vectors are moved
+        here[place] = there[place]
+    return at + length
 
 
 @compiled
@@ -121,26 +117,19 @@ def encode_texts(
     for row in range(len(lengths)):
         begin, length = begins[row], lengths[row]
         end = begin + length
-        if length == 71 and _matches(text, begin, sha256) and _is_hex(text, begin + 7, end):
+        if length == 71 and _matches(text, begin, sha256) and _unhex(text, begin + 7, out, at + 1, 32):
             out[at] = 1
-            at = _unhex(text, begin + 7, end, out, at + 1)
-        elif length == 83 and _matches(text, begin, gitoid) and _is_hex(text, begin + 19, end):
+            at += 33
+        elif length == 83 and _matches(text, begin, gitoid) and _unhex(text, begin + 19, out, at + 1, 32):
             out[at] = 2
-            at = _unhex(text, begin + 19, end, out, at + 1)
-        elif 37 <= length <= 291 and _is_uuid(text, end - 36):
+            at += 33
+        elif 37 <= length <= 291 and _unhex_uuid(text, end - 36, out, at + 2 + length - 36):
             out[at] = 3
             out[at + 1] = length - 36
-            at += 2
-            for place in range(begin, end - 36):
-                out[at] = text[place]
-                at += 1
-            at = _unhex(text, end - 36, end, out, at)
+            at = put_bytes(out, at + 2, text, begin, end - 36) + 16
         else:
             out[at] = 0
-            at += 1
-            for place in range(begin, end):
-                out[at] = text[place]
-                at += 1
+            at = put_bytes(out, at + 1, text, begin, end)
         starts[row + 1] = at
     return starts, out[:at].copy()
 
@@ -153,16 +142,6 @@ PREFIXES = np.frombuffer(_PREFIX[SHA256] + _PREFIX[GITOID], dtype=np.uint8)
 PREFIX_START = np.array([0, 0, len(_PREFIX[SHA256]), len(PREFIXES), len(PREFIXES)], dtype=np.int64)
 """Where the text before the bytes of a form lies in :data:`PREFIXES`; a generation's table goes on from there."""
 _MOST_PREFIXES = 250
-
-
-@compiled
-def put_bytes(out: NDArray[Any], at: int, source: NDArray[Any], begin: int, end: int) -> int:
-    """Copy ``source[begin:end]`` into ``out`` from ``at``; return where it ends."""
-    length = end - begin
-    here, there = out[at : at + length], source[begin:end]
-    for place in range(length):  # over slices, so that no index can be negative and whole vectors are moved
-        here[place] = there[place]
-    return at + length
 
 
 @compiled

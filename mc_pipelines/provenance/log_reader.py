@@ -1,9 +1,10 @@
-"""Reading the log in bulk: binary COPY straight into arrays."""
+"""Reading the log in bulk: pieces of it, each joined by the server to one value, straight into arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,61 +13,74 @@ from sqlalchemy import Connection, text
 
 from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance.compiling import compiled
 
 Array = NDArray[Any]
 FOREVER = np.iinfo(np.int64).max
 """A validity without end, in microseconds since 1970."""
 
-HEADER = 19
-_ROW = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("key_length", ">i4"),
-        ("order", ">i8"),
-        ("ends_length", ">i4"),
-        ("source_high", ">u8"),
-        ("source_low", ">u8"),
-        ("target_length", ">i4"),
-        ("target_high", ">u8"),
-        ("target_low", ">u8"),
-        ("type_length", ">i4"),
-        ("type", ">i2"),
-    ]
-)
+NO_END = 2**62
+"""After every event: nodes are read to there, since an event may move a node's ``changed_seq`` at any moment."""
+ROWS_AT_ONCE = 500_000
+"""Nodes and edges in one piece of the log."""
+_CLAIM_NUMBERS = 5
+"""Numbers of eight bytes in a claim: its order and type, and two keys of two."""
+_TYPE_BITS, _ORDINAL_BITS = 3, 26
 _DOCUMENT = np.dtype(
     [
-        ("fields", ">i2"),
-        ("seq_length", ">i4"),
         ("seq", ">i8"),
-        ("label_length", ">i4"),
         ("label", ">i2"),
-        ("from_length", ">i4"),
         ("valid_from", ">i8"),
-        ("to_length", ">i4"),
         ("valid_to", ">i8"),
-        ("recorded_length", ">i4"),
         ("recorded_at", ">i8"),
-        ("permanent_length", ">i4"),
-        ("permanent", ">i4"),
+        ("permanent", ">i2"),
+        ("rows", ">i4"),
     ]
 )
+_NODE = np.dtype([("high", ">u8"), ("low", ">u8"), ("kind", ">i2")])
 _POSTGRESQL_EPOCH = 946_684_800_000_000
 """Microseconds from 1970 to 2000, from which PostgreSQL counts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ORDINAL_BITS = 26
+_DAY = 86_400_000_000
+_LINE_END = 10
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Claim rows of a tenant, in order of seq and then of ordinal."""
+    """Claim rows of a tenant, in order of seq and then of ordinal.
+
+    Attributes:
+        seq: the event of each.
+        ends: keys of source and target, as four numbers (source high, source low, target high, target low); uint64.
+        type: type codes.
+    """
 
     seq: Array
-    source_high: Array
-    source_low: Array
-    target_high: Array
-    target_low: Array
+    ends: Array
     type: Array
+
+    @classmethod
+    def joined(cls, parts: Sequence[Claims]) -> Claims:
+        """Return the rows of consecutive parts as one."""
+        return cls(
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.seq for part in parts)]),
+            np.concatenate([np.empty((0, 4), dtype=np.uint64), *(part.ends for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.int8), *(part.type for part in parts)]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A range of events and the days of the log on which they were recorded.
+
+    Attributes:
+        days: partitions that hold their claims.
+        after: the event before the first.
+        upto: the last.
+    """
+
+    days: tuple[date, ...]
+    after: int
+    upto: int
 
 
 @dataclass(frozen=True)
@@ -81,22 +95,38 @@ class Nodes:
     length: Array
     text: Array
 
-    def joined(self, other: Nodes) -> Nodes:
-        """Return these rows and then those of ``other``."""
-        return Nodes(
-            np.append(self.high, other.high),
-            np.append(self.low, other.low),
-            np.append(self.kind, other.kind),
-            np.append(self.stub, other.stub),
-            np.append(self.begin, other.begin + len(self.text)),
-            np.append(self.length, other.length),
-            np.append(self.text, other.text),
+    @classmethod
+    def joined(cls, parts: Sequence[Nodes]) -> Nodes:
+        """Return the rows of consecutive parts as one."""
+        before = np.cumsum([0, *(len(part.text) for part in parts)])
+        return cls(
+            np.concatenate([np.empty(0, dtype=np.uint64), *(part.high for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint64), *(part.low for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint8), *(part.kind for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint8), *(part.stub for part in parts)]),
+            np.concatenate(
+                [np.empty(0, dtype=np.int64), *(part.begin + skip for part, skip in zip(parts, before, strict=False))]
+            ),
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.length for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint8), *(part.text for part in parts)]),
         )
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents ``first`` to ``last`` of a tenant by event; an event without a document is never visible."""
+    """Documents ``first`` to ``last`` of a tenant by event; an event without a document is never visible.
+
+    Attributes:
+        first: the first event.
+        last: the last.
+        exists: whether it recorded a document.
+        label: of the document, packed; see :mod:`mc_pipelines.provenance.labels`.
+        valid_from: microseconds since 1970.
+        valid_to: the same.
+        recorded: the same.
+        permanent: whether it never ends and is never pruned.
+        rows: how many nodes and edges it has.
+    """
 
     first: int
     last: int
@@ -106,6 +136,7 @@ class Documents:
     valid_to: Array
     recorded: Array
     permanent: Array
+    rows: Array
 
 
 @dataclass(frozen=True)
@@ -117,53 +148,96 @@ class Closures:
     valid_to: Array
 
 
-def read_claims(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Claims:
-    """Read the claims of events ``after`` < seq <= ``upto``."""
-    return claims_of(
-        _copy_out(
-            connection,
-            f"select seq << {ORDINAL_BITS} | ordinal, source, target, type from provenance_claims"
-            " where tenant = %s and seq > %s and seq <= %s",
-            (tenant, after, upto),
-        )
-    )
+def pieces_of(documents: Documents) -> list[Piece]:
+    """Cut the events of documents into pieces that can be read one by one, in order of seq.
 
-
-def claims_of(raw: bytearray) -> Claims:
-    """Return the claims of binary COPY output: seq and ordinal in one number, source, target, type."""
-    rows = np.frombuffer(raw[HEADER:-2], dtype=_ROW)
-    order = rows["order"].astype(np.int64)
-    if len(order) > 1 and not bool(np.all(order[1:] > order[:-1])):
-        place = np.argsort(order, kind="stable")
-        rows, order = rows[place], order[place]
-    return Claims(
-        order >> ORDINAL_BITS,
-        rows["source_high"].astype(np.uint64),
-        rows["source_low"].astype(np.uint64),
-        rows["target_high"].astype(np.uint64),
-        rows["target_low"].astype(np.uint64),
-        rows["type"].astype(np.int8),
-    )
-
-
-def read_nodes(connection: Connection, tenant: TenantId, *, after: int) -> Nodes:
-    """Read the nodes that events ``after`` < seq created or first described.
-
-    There is no upper end: a later event may move a node's ``changed_seq`` forward at any moment.
+    A piece holds some :data:`ROWS_AT_ONCE` rows, or one document that has more. Which days it was recorded on is said
+    with it, so that every release of PostgreSQL goes straight there: the log's key begins with the day, and only
+    PostgreSQL 18 skips over a column that it was not told.
     """
-    return nodes_of(
-        _copy_out(
-            connection,
-            "select uuid_send(node), kind, stub, id from provenance_nodes where tenant = %s and changed_seq > %s",
-            (tenant, after),
+    if documents.last < documents.first:
+        return []
+    piece = np.cumsum(documents.rows) // ROWS_AT_ONCE
+    begins = np.flatnonzero(np.diff(piece, prepend=-1))
+    ends = np.append(begins[1:], len(piece))
+    days = documents.recorded // _DAY
+    return [
+        Piece(
+            tuple((_EPOCH + timedelta(days=day)).date() for day in np.unique(days[begin:end]).tolist()),
+            documents.first + begin - 1,
+            documents.first + end - 1,
         )
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+def read_piece(connection: Connection, tenant: TenantId, piece: Piece) -> Claims:
+    """Read the claims of one piece.
+
+    The server joins the rows to one value: a row of its own costs both sides more than what is in it.
+    """
+    found = _aggregates(
+        connection,
+        f"select string_agg(int8send((seq << {_ORDINAL_BITS + _TYPE_BITS}) | (ordinal << {_TYPE_BITS}) | type)"
+        " || uuid_send(source) || uuid_send(target), '') from provenance_claims"
+        " where tenant = %s and recorded_on = any(%s) and seq > %s and seq <= %s",
+        (tenant, list(piece.days), piece.after, piece.upto),
+    )
+    return claims_of(found[0])
+
+
+def read_claims(connection: Connection, tenant: TenantId, documents: Documents) -> Claims:
+    """Read the claims of documents."""
+    return Claims.joined([read_piece(connection, tenant, piece) for piece in pieces_of(documents)])
+
+
+def claims_of(joined: bytes) -> Claims:
+    """Return claims from their joined rows: seq, ordinal and type in one number, source, target; big-endian."""
+    rows = np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(-1, _CLAIM_NUMBERS)
+    order = rows[:, 0]
+    if bool(np.any(order[1:] < order[:-1])):
+        rows = rows[np.argsort(order, kind="stable")]
+        order = rows[:, 0]
+    return Claims(
+        (order >> np.uint64(_ORDINAL_BITS + _TYPE_BITS)).astype(np.int64),
+        np.ascontiguousarray(rows[:, 1:]),
+        (order & np.uint64((1 << _TYPE_BITS) - 1)).astype(np.int8),
     )
 
 
-def nodes_of(copied: bytearray) -> Nodes:
-    """Return the nodes of binary COPY output: key, kind, stub, id."""
-    raw = np.frombuffer(copied, dtype=np.uint8)
-    return Nodes(*_parse_nodes(raw), raw)
+def row_of(seq: int, ordinal: int, code: int, source: bytes, target: bytes) -> bytes:
+    """Return a claim as the server joins it; see :func:`claims_of`."""
+    order = seq << _ORDINAL_BITS + _TYPE_BITS | ordinal << _TYPE_BITS | code
+    return order.to_bytes(8, "big") + source + target
+
+
+def read_nodes(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Nodes:
+    """Read the nodes that events ``after`` < seq <= ``upto`` created or described last."""
+    found = _aggregates(
+        connection,
+        "select string_agg(uuid_send(node) || int2send((kind | (stub::int << 3))::int2), ''), string_agg(id, chr(10))"
+        " from provenance_nodes where tenant = %s and changed_seq > %s and changed_seq <= %s",
+        (tenant, after, upto),
+    )
+    return nodes_of(*found)
+
+
+def nodes_of(joined: bytes, ids: bytes) -> Nodes:
+    """Return nodes from their joined rows (key, kind and stub; big-endian) and their ids, a line each.
+
+    Raises:
+        ConflictError: an id holds a line's end, which no reader of documents lets in.
+    """
+    rows = np.frombuffer(joined, dtype=_NODE)
+    raw = np.frombuffer(ids, dtype=np.uint8)
+    ends = np.append(np.flatnonzero(raw == _LINE_END), len(raw)) if len(rows) else np.empty(0, dtype=np.int64)
+    if len(ends) != len(rows):
+        raise ConflictError("The log holds ids with control characters", field="nodes", value=len(rows))
+    begins = np.append([0], ends[:-1] + 1)[: len(rows)]
+    said = rows["kind"].astype(np.uint8)
+    return Nodes(
+        rows["high"].astype(np.uint64), rows["low"].astype(np.uint64), said & 7, said >> 3, begins, ends - begins, raw
+    )
 
 
 def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low: Array) -> Nodes:
@@ -174,10 +248,12 @@ def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low
     """
     keys = np.stack([high, low], axis=1).astype(">u8")
     found = nodes_of(
-        _copy_out(
+        *_aggregates(
             connection,
-            "select uuid_send(n.node), n.kind, n.stub, n.id from unnest(%s::uuid[]) with ordinality as wanted(node, at)"
-            " join provenance_nodes as n on n.node = wanted.node and n.tenant = %s order by wanted.at",
+            "select string_agg(uuid_send(n.node) || int2send((n.kind | (n.stub::int << 3))::int2), '' order by at),"
+            " string_agg(n.id, chr(10) order by at)"
+            " from unnest(%s::uuid[]) with ordinality as wanted(node, at)"
+            " join provenance_nodes as n on n.node = wanted.node and n.tenant = %s",
             ([each.tobytes().hex() for each in keys], tenant),
         )
     )
@@ -188,14 +264,16 @@ def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low
 
 def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Documents:
     """Read the documents of events ``after`` < seq <= ``upto``."""
-    raw = _copy_out(
+    joined = _aggregates(
         connection,
-        "select seq, label, valid_from, coalesce(valid_to, 'infinity'), recorded_at,"
-        " (series is null and not prunable and valid_to is null)::int4 from provenance_documents"
-        " where tenant = %s and seq > %s and seq <= %s",
+        "select string_agg(int8send(seq) || int2send(label) || timestamptz_send(valid_from)"
+        " || timestamptz_send(coalesce(valid_to, 'infinity')) || timestamptz_send(recorded_at)"
+        " || int2send((series is null and not prunable and valid_to is null)::int::int2)"
+        " || int4send(nodes + edges), '')"
+        " from provenance_documents where tenant = %s and seq > %s and seq <= %s",
         (tenant, after, upto),
     )
-    rows = np.frombuffer(raw[HEADER:-2], dtype=_DOCUMENT)
+    rows = np.frombuffer(joined[0], dtype=_DOCUMENT)
     place = rows["seq"].astype(np.int64) - after - 1
     count = upto - after
 
@@ -222,6 +300,7 @@ def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto
         moments("valid_to", FOREVER),
         moments("recorded_at", 0),
         column("permanent", np.bool_, 0),
+        column("rows", np.int64, 0),
     )
 
 
@@ -247,43 +326,11 @@ def microseconds(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def _copy_out(connection: Connection, query: str, values: tuple[Any, ...]) -> bytearray:
+def _aggregates(connection: Connection, query: str, values: tuple[Any, ...]) -> list[bytes]:
+    """Return the columns of a query of one row as bytes, empty for null."""
     driver: Any = connection.connection.driver_connection
-    out = bytearray()
-    with driver.cursor() as cursor, cursor.copy(f"copy ({query}) to stdout (format binary)", values) as copy:
-        for block in copy:
-            out += block
-    return out
-
-
-@compiled
-def _big_endian(raw: Array, at: int) -> Any:
-    return np.int64(raw[at]) << 24 | np.int64(raw[at + 1]) << 16 | np.int64(raw[at + 2]) << 8 | np.int64(raw[at + 3])
-
-
-@compiled
-def _parse_nodes(raw: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
-    rows = 0
-    at = 19
-    while raw[at] == 0:  # field count 4 = bytes 0, 4; the trailer is -1 = bytes 255, 255
-        length = _big_endian(raw, at + 33)
-        at += 37 + length
-        rows += 1
-    high = np.zeros(rows, dtype=np.uint64)
-    low = np.zeros(rows, dtype=np.uint64)
-    kind = np.empty(rows, dtype=np.uint8)
-    stub = np.empty(rows, dtype=np.uint8)
-    begin = np.empty(rows, dtype=np.int64)
-    lengths = np.empty(rows, dtype=np.int64)
-    at = 19
-    for row in range(rows):
-        for place in range(8):
-            high[row] = high[row] << np.uint64(8) | np.uint64(raw[at + 6 + place])
-            low[row] = low[row] << np.uint64(8) | np.uint64(raw[at + 14 + place])
-        kind[row] = raw[at + 27]
-        stub[row] = raw[at + 32]
-        length = _big_endian(raw, at + 33)
-        begin[row] = at + 37
-        lengths[row] = length
-        at += 37 + length
-    return high, low, kind, stub, begin, lengths
+    with driver.cursor(binary=True) as cursor:
+        # Workers of the server would hand back what they joined in any order; who wants more cores opens connections.
+        cursor.execute("set local max_parallel_workers_per_gather = 0")
+        row = cursor.execute(query, values).fetchone()
+    return [b"" if value is None else value.encode() if isinstance(value, str) else value for value in row]

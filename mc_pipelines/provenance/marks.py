@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance import csr, log_reader
+from mc_pipelines.provenance import log_reader
+from mc_pipelines.provenance.csr import Numbering
 from mc_pipelines.provenance.edge_log import head_of
 from mc_pipelines.provenance.log_reader import Claims
 from mc_pipelines.provenance.model import PUBLIC
@@ -24,6 +25,8 @@ from mc_pipelines.provenance.records import TYPE_MENTIONS
 from mc_pipelines.provenance.retention import Edges, ancestors_of
 
 Array = NDArray[Any]
+_UPWARD = (0, TYPE_MENTIONS)
+"""Types whose source is the lower end."""
 
 
 @dataclass
@@ -45,24 +48,18 @@ class Marks:
     roots: frozenset[bytes]
     positions: dict[TenantId, int]
     own: int
-    _keys: tuple[Array, Array, Array]
+    _numbering: Numbering
     _later: dict[int, list[int]] = field(default_factory=dict)
-    _later_keys: dict[bytes, int] = field(default_factory=dict)
     _upward: tuple[Array, Array] | None = None
 
     def number(self, key: bytes) -> int:
         """Return the number of a node's key, -1 where no claim names it."""
-        later = self._later_keys.get(key)
-        if later is not None:
-            return later
         return int(self.numbers([key])[0])
 
     def numbers(self, keys: list[bytes]) -> Array:
-        """Return the number of each key among the claims as they were read first, -1 where none of them names it."""
+        """Return the number of each key, -1 where no claim names it."""
         halves = np.frombuffer(b"".join(keys), dtype=">u8").astype(np.uint64).reshape(-1, 2)
-        table, high, low = self._keys
-        numbers: Array = csr.find_keys(halves[:, 0].copy(), halves[:, 1].copy(), table, high, low)
-        return numbers
+        return self._numbering.find(halves[:, 0], halves[:, 1])
 
     def catch_up(self, connection: Connection, roots: Iterable[bytes]) -> None:
         """Take in what was claimed since, and further roots."""
@@ -70,7 +67,7 @@ class Marks:
         for tenant, position in self.positions.items():
             head = head_of(connection, tenant)
             if head > position:
-                begin += self._take(log_reader.read_claims(connection, tenant, after=position, upto=head))
+                begin += self._take(_claims(connection, tenant, after=position, upto=head))
                 self.positions[tenant] = head
         fresh = frozenset(roots) - self.roots
         self.roots |= fresh
@@ -95,23 +92,15 @@ class Marks:
 
     def _take(self, claims: Claims) -> list[int]:
         """Remember new edges; return the ancestors that they add to marked nodes."""
-        high = np.stack([claims.source_high, claims.source_low, claims.target_high, claims.target_low], axis=1)
+        ends = self._numbering.add(claims.ends.reshape(-1, 2)).reshape(-1, 2)
+        self.marked = np.append(self.marked, np.zeros(self._numbering.count - len(self.marked), dtype=np.bool_))
         found = []
-        for row, code in zip(high.astype(">u8"), claims.type.tolist(), strict=True):
-            source, target = (self._numbered(part.tobytes()) for part in (row[:2], row[2:]))
-            uses = code in {0, TYPE_MENTIONS}
-            lower, upper = (source, target) if uses else (target, source)
+        for (source, target), code in zip(ends.tolist(), claims.type.tolist(), strict=True):
+            lower, upper = (source, target) if code in _UPWARD else (target, source)
             self._later.setdefault(lower, []).append(upper)
             if self.marked[lower]:
                 found.append(upper)
         return found
-
-    def _numbered(self, key: bytes) -> int:
-        number = self.number(key)
-        if number < 0:
-            number = self._later_keys[key] = len(self.marked)
-            self.marked = np.append(self.marked, np.False_)
-        return number
 
     def _above(self, node: int) -> list[int]:
         if self._upward is None:
@@ -126,21 +115,22 @@ class Marks:
 def read_marks(connection: Connection, tenant: TenantId, roots: Iterable[bytes]) -> Marks:
     """Read all claims that a tenant can see and mark what its roots (keys of nodes) stand on."""
     positions = {each: head_of(connection, each) for each in dict.fromkeys((tenant, PUBLIC))}
-    parts = [log_reader.read_claims(connection, each, after=0, upto=head) for each, head in positions.items()]
-    joined = Claims(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
-    high, low, table, numbers = csr.number_ends(joined)
-    source, target = numbers[0::2].astype(np.int64), numbers[1::2].astype(np.int64)
+    parts = [_claims(connection, each, after=0, upto=head) for each, head in positions.items()]
+    joined = Claims.joined(parts)
+    numbering = Numbering()
+    source, target = numbering.add(joined.ends.reshape(-1, 2)).astype(np.int64).reshape(-1, 2).T
     code = joined.type.astype(np.int64)
-    seq = np.concatenate([parts[0].seq, *(np.zeros(len(part.seq), dtype=np.int64) for part in parts[1:])])
-    uses = (code == 0) | (code == TYPE_MENTIONS)
-    edges = Edges(np.where(uses, source, target), np.where(uses, target, source), code, seq, len(high))
+    own = len(parts[0].seq)
+    seq = np.append(joined.seq[:own], np.zeros(len(joined.seq) - own, dtype=np.int64))
+    upward = np.isin(code, _UPWARD)
+    edges = Edges(np.where(upward, source, target), np.where(upward, target, source), code, seq, numbering.count)
     kept = frozenset(roots)
-    marks = Marks(
-        tenant, edges, np.zeros(len(high), dtype=np.bool_), kept, positions, len(parts[0].seq), (table, high, low)
-    )
+    marks = Marks(tenant, edges, np.zeros(numbering.count, dtype=np.bool_), kept, positions, own, numbering)
     begin = [number for key in kept if (number := marks.number(key)) >= 0]
     marks.marked = ancestors_of(edges, begin)
     return marks
 
 
-_COLUMNS = ("seq", "source_high", "source_low", "target_high", "target_low", "type")
+def _claims(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Claims:
+    documents = log_reader.read_documents(connection, tenant, after=after, upto=upto)
+    return log_reader.read_claims(connection, tenant, documents)

@@ -165,11 +165,12 @@ def advance(connection: Connection, partition: Partition) -> Partition:
         return Partition(
             tenant, partition.generation, partition.base, after, partition.segments, partition.recent, closures
         )
+    documents = log_reader.read_documents(connection, tenant, after=after, upto=upto)
     return extend(
         partition,
-        log_reader.read_documents(connection, tenant, after=after, upto=upto),
-        log_reader.read_claims(connection, tenant, after=after, upto=upto),
-        log_reader.read_nodes(connection, tenant, after=after),
+        documents,
+        log_reader.read_claims(connection, tenant, documents),
+        log_reader.read_nodes(connection, tenant, after=after, upto=log_reader.NO_END),
         closures,
         lambda high, low: log_reader.read_nodes_by_key(connection, tenant, high, low),
     )
@@ -218,14 +219,16 @@ def _segment(
     nodes: log_reader.Nodes,
     more: Callable[[Array, Array], log_reader.Nodes],
 ) -> Segment:
-    high, low, table, local = csr.number_ends(claims)
+    numbering = csr.Numbering()
+    local = numbering.add(claims.ends.reshape(-1, 2))
+    high, low = numbering.high, numbering.low
     numbers = partition.find_keys(high, low)
     fresh = np.flatnonzero(numbers < 0)
     first = partition.nodes
     if first + len(fresh) > MAXIMUM_NODES:
         raise ConflictError(f"A graph holds at most {MAXIMUM_NODES} nodes", field="tenant", value=partition.tenant)
     numbers[fresh] = first + np.arange(len(fresh))
-    place = csr.find_keys(nodes.high, nodes.low, table, high, low)
+    place = numbering.find(nodes.high, nodes.low)
     described = np.where(place >= 0, numbers[place], -1)
     unplaced = np.flatnonzero(place < 0)
     described[unplaced] = partition.find_keys(nodes.high[unplaced], nodes.low[unplaced])
@@ -268,7 +271,7 @@ def _describe(
     if len(missing):
         found = more(fresh[0][missing], fresh[1][missing])
         row_of[missing] = len(nodes.high) + np.arange(len(missing))
-        nodes = nodes.joined(found)
+        nodes = log_reader.Nodes.joined([nodes, found])
     starts, ids = id_codec.encode_texts(
         nodes.text, nodes.begin[row_of], nodes.length[row_of], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
     )

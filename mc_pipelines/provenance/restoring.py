@@ -62,10 +62,11 @@ def restore(database: Database, tenant: TenantId, digest: str, *, archive: Archi
     now = clock.now()
     with database.begin(tenant=tenant) as connection:
         head = lock_head(connection, tenant)
-        facts: dict[str, Any] = {"tenant": tenant, "digest": digest, "seq": head + 1, "now": now, "day": now.date()}
+        facts: dict[str, Any] = {"tenant": tenant, "digest": digest, "seq": head + 1, "now": now}
         gone = connection.execute(
             text(
-                "select d.seq, c.seq as event, c.cold from provenance_documents d join provenance_closures c"
+                "select d.seq, c.seq as event, c.cold, (d.recorded_at at time zone 'UTC')::date as day"
+                " from provenance_documents d join provenance_closures c"
                 " on c.tenant = d.tenant and c.closed_seq = d.seq and c.valid_to is null"
                 " where d.tenant = :tenant and d.digest = :digest"
             ),
@@ -74,7 +75,8 @@ def restore(database: Database, tenant: TenantId, digest: str, *, archive: Archi
         if gone is None or gone.cold is None:
             raise NotFoundError("No such document was pruned to the cold tier", field="document", value=digest)
         rows = archive.read(gone.cold, digest).to_dicts()
-        facts |= {"old": gone.seq, "event": gone.event}
+        # Claims lie in the partition of the day on which their document was recorded, which stays what it was.
+        facts |= {"old": gone.seq, "event": gone.event, "day": gone.day}
         for statement in _MOVE:
             connection.execute(text(statement), facts)
         _put_back(connection, rows, facts)

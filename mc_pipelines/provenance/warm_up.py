@@ -77,7 +77,7 @@ def _partition(folder: Path, tenant: TenantId, last: int = len(_EVENTS)) -> Part
     """A generation of the first event, and a segment for each of the others."""
     none = np.empty(0, dtype=np.int64)
     closures = log_reader.Closures(none, none, none)
-    sections = assemble(tenant, _documents(1), _claims(1), _nodes(0), closures)
+    sections = assemble(tenant, _documents(1), [_claims(1)], _nodes(0), closures)
     facts = {"layout": LAYOUT, "tenant": tenant, "seq": 1}
     made = unread(tenant, "warm-up", open_generation(write_generation(folder, facts, sections)[0]))
     for event in range(2, last + 1):
@@ -89,35 +89,25 @@ def _documents(event: int) -> log_reader.Documents:
     one = np.ones(1, dtype=np.int64)
     yes = np.ones(1, dtype=np.bool_)
     return log_reader.Documents(
-        event, event, yes, np.zeros(1, dtype=np.uint16), one, one * log_reader.FOREVER, one, yes
+        event, event, yes, np.zeros(1, dtype=np.uint16), one, one * log_reader.FOREVER, one, yes, one
     )
 
 
 def _claims(event: int) -> log_reader.Claims:
     keys = [node_key(name) for name in _NAMES]
-    rows = b"".join(
-        b"".join(
-            (
-                b"\0\4\0\0\0\x08",
-                (event << log_reader.ORDINAL_BITS | ordinal).to_bytes(8, "big"),
-                *(b"\0\0\0\x10", keys[source], b"\0\0\0\x10", keys[target], b"\0\0\0\2", bytes((0, code))),
-            )
-        )
+    rows = (
+        log_reader.row_of(event, ordinal, code, keys[source], keys[target])
         for ordinal, (source, target, code) in enumerate(_EVENTS[event - 1])
     )
-    return log_reader.claims_of(bytearray(b"\0" * log_reader.HEADER + rows + b"\xff\xff"))
+    return log_reader.claims_of(b"".join(rows))
 
 
 def _nodes(event: int) -> log_reader.Nodes:
     """The rows of all nodes, or of those that an event is the first to name."""
     ends = [{end for edge in edges for end in edge[:2]} for edges in _EVENTS]
     chosen = range(len(_NAMES)) if event == 0 else sorted(ends[event - 1].difference(*ends[: event - 1]))
-    rows = b"".join(
-        b"\0\4\0\0\0\x10%b\0\0\0\2\0%c\0\0\0\1\0%b%b"
-        % (node_key(_NAMES[place]), place % 5, len(_NAMES[place]).to_bytes(4, "big"), _NAMES[place].encode())
-        for place in chosen
-    )
-    return log_reader.nodes_of(bytearray(b"\0" * log_reader.HEADER + rows + b"\xff\xff"))
+    rows = (node_key(_NAMES[place]) + bytes((0, place % 5)) for place in chosen)
+    return log_reader.nodes_of(b"".join(rows), "\n".join(_NAMES[place] for place in chosen).encode())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,10 +54,7 @@ def rows(
     target = np.array([edge[1] for _, edge in triples], dtype=np.int64)
     claims = Claims(
         np.array([seq for seq, _ in triples], dtype=np.int64),
-        keys[source, 0],
-        keys[source, 1],
-        keys[target, 0],
-        keys[target, 1],
+        np.concatenate([keys[source], keys[target]], axis=1),
         np.array([edge[2] for _, edge in triples], dtype=np.int8),
     )
     mentioned = sorted({*source.tolist(), *target.tolist()} - (known or set()))
@@ -80,8 +78,18 @@ def rows(
         np.array([each.valid_to for each in chosen], dtype=np.int64),
         np.arange(first, last + 1, dtype=np.int64) * 1_000_000,
         np.array([each.permanent and each.valid_to == FOREVER for each in chosen], dtype=np.bool_),
+        np.array([len(each.edges) for each in chosen], dtype=np.int64),
     )
     return made, claims, nodes
+
+
+def whole(tenant: TenantId, documents: Sequence[Document]) -> dict[str, Any]:
+    """The sections of a generation built from all documents, their claims read in pieces."""
+    none = np.empty(0, dtype=np.int64)
+    read, claims, nodes = rows(documents, 1, len(documents))
+    cuts = np.searchsorted(claims.seq, np.arange(2, len(documents) + 1, 2), side="right")
+    parts = zip(*(np.split(column, cuts) for column in (claims.seq, claims.ends, claims.type)), strict=True)
+    return assemble(tenant, read, [Claims(*part) for part in parts], nodes, Closures(none, none, none))
 
 
 def partition(
@@ -99,8 +107,7 @@ def partition(
     owner = TenantId(tenant)
     base = None
     if compacted:
-        read, claims, nodes = rows(documents, 1, compacted)
-        sections = assemble(owner, read, claims, nodes, Closures(none, none, none))
+        sections = whole(owner, documents[:compacted])
         facts = {"layout": LAYOUT, "tenant": tenant, "seq": compacted, "nodes": 0, "edges": 0}
         base = open_generation(write_generation(folder, facts, sections)[0])
     made = unread(owner, "g", base)

@@ -19,15 +19,12 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.compaction import can_compact, compact
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines.provenance.generation_file import write_generation
-from mc_pipelines.provenance.generations import assemble, build_generation
+from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.log_reader import Closures
 from mc_pipelines_tests.conftest import TestDatabase
-from mc_pipelines_tests.provenance.small_graphs import Document, partition, rows
+from mc_pipelines_tests.provenance.small_graphs import Document, partition, whole
 from mc_pipelines_tests.provenance.test_edge_log import ACME, sbom
 from mc_pipelines_tests.provenance.test_walk import documents
-
-_NONE = np.empty(0, dtype=np.int64)
-_OPEN = Closures(_NONE, _NONE, _NONE)
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,7 +41,7 @@ def test_merging_equals_building(own: list[Document], compacted: int, steps: Seq
         made = partition(own, Path(folder), compacted=min(compacted, len(own)), steps=few, tenant=tenant)
         assert can_compact(made)
         merged = compact(made)
-        built = assemble(TenantId(tenant), *rows(own, 1, len(own)), _OPEN)
+        built = whole(TenantId(tenant), own)
         assert list(merged) == list(built)
         for name, section in built.items():
             assert merged[name].dtype == section.dtype, name
@@ -89,7 +86,7 @@ _SOME = [
 def names_of_both(folder: Path) -> tuple[str, str]:
     """Names of a built generation and of a merged one."""
     facts = {"layout": 0, "tenant": "acme", "seq": 3}
-    built = assemble(ACME, *rows(_SOME, 1, 3), _OPEN)
+    built = whole(ACME, _SOME)
     merged = compact(partition(_SOME, folder, compacted=1, steps=(2,)))
     return write_generation(folder, facts, built)[1], write_generation(folder, facts, merged)[1]
 
