@@ -37,6 +37,7 @@ from mc_pipelines.provenance.records import SECURED
 from mc_pipelines.provenance.request import GapQuery, GraphQuery, QueryError
 from mc_pipelines.provenance.restoring import restore
 from mc_pipelines.provenance.retention import Edges, Rule, Selects, ancestors_of, may_go
+from mc_pipelines.provenance.root_hash import root_hash
 from mc_pipelines.provenance.roots import Reason, keep_root, live_nodes, release_root
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines_tests.conftest import TestDatabase
@@ -87,6 +88,11 @@ def live(database: TestDatabase, node: str, clock: FrozenClock, reason: Reason =
         return keep_root(connection, ACME, node, reason, by="test", now=clock.now())
 
 
+def root_of(database: TestDatabase) -> str:
+    with database.app.begin(tenant=ACME) as connection:
+        return root_hash(connection, ACME)
+
+
 @pytest.mark.database
 def test_what_was_pruned_is_told_and_comes_back(
     database: TestDatabase, clock: FrozenClock, tmp_path: Path, archive: Archive
@@ -103,7 +109,7 @@ def test_what_was_pruned_is_told_and_comes_back(
     before = {name: ask(store, GraphQuery(purl(name), 5)) for name in ("tool", "app")}
     page = graph_answer(store, ACME, GraphQuery(purl("tool"), 5, limit=1), EVERYTHING, KEY)
     assert prune(database.app, ACME, archive=archive, clock=clock, rules=RULES).pruned == ()
-    learnt = clock.now()
+    learnt, said = clock.now(), root_of(database)
     clock.advance(timedelta(days=31))
     planned = prune(database.app, ACME, archive=archive, clock=clock, rules=RULES, dry_run=True)
     assert ask(store, GraphQuery(purl("tool"), 5))["nodes"] == before["tool"]["nodes"], "a dry run changes nothing"
@@ -128,7 +134,9 @@ def test_what_was_pruned_is_told_and_comes_back(
             assert all(each["restorable"] for each in stones)
         with pytest.raises(QueryError):
             graph_answer(store, ACME, GraphQuery(purl("tool"), 5, limit=1, cursor=page.cursor), EVERYTHING, KEY)
+    assert root_of(database) != said
     restore(database.app, ACME, documents[0].document, archive=archive, clock=clock)
+    assert root_of(database) == said, "on whichever day it comes back"
     for built in (False, True):
         if built:
             build_generation(database.app, tmp_path, ACME, clock=clock)
