@@ -143,7 +143,7 @@ def graph_facts(
         }
         for place, bit, degree, followed in reached.pruned[:NAMED]
     ]
-    conflicts = conflicts_of(snapshot, reached)
+    conflicts, conflict_count = conflicts_of(snapshot, reached)
     facts: dict[str, Any] = {
         "root": found.node,
         "depth": query.depth,
@@ -154,8 +154,8 @@ def graph_facts(
         "fanOut": cut,
         "fanOutCount": len(reached.pruned),
         "pruned": pruned,
-        "conflicts": conflicts[:NAMED],
-        "conflictCount": len(conflicts),
+        "conflicts": conflicts,
+        "conflictCount": conflict_count,
     }
     if found.status is not None:
         facts["resolved"] = found.document()
@@ -165,20 +165,27 @@ def graph_facts(
     return facts
 
 
-def conflicts_of(snapshot: Snapshot, reached: Reached) -> list[dict[str, Any]]:
-    """Return what several executions of an answer claim to have produced, in the order of the answer."""
+def conflicts_of(snapshot: Snapshot, reached: Reached) -> tuple[list[dict[str, Any]], int]:
+    """Return what several executions of an answer claim to have produced, in its order: the first, and how many."""
     made = np.flatnonzero(np.asarray(reached.code) == _PRODUCES)
     if not len(made):
-        return []
-    pairs = np.unique(np.stack([reached.lower[made], reached.upper[made]], axis=1), axis=0)
-    targets, counts = np.unique(pairs[:, 0], return_counts=True)
-    return [
-        {
-            "node": snapshot.id_of(int(reached.nodes[target])),
-            "producers": [snapshot.id_of(int(reached.nodes[each])) for each in pairs[pairs[:, 0] == target, 1]],
-        }
-        for target in targets[counts > 1]
+        return [], 0
+    # A product and its producer as one number, so that sorting compares numbers and not rows.
+    many = np.int64(len(reached.nodes))
+    pairs = np.unique(np.asarray(reached.lower)[made].astype(np.int64) * many + np.asarray(reached.upper)[made])
+    products, producers = np.divmod(pairs, many)
+    begins = np.flatnonzero(np.diff(products, prepend=-1))
+    ends = np.append(begins[1:], len(products))
+    several = np.flatnonzero(ends - begins > 1)
+
+    def name(place: int) -> str:
+        return snapshot.id_of(int(reached.nodes[place]))
+
+    named = [
+        {"node": name(products[begins[each]]), "producers": list(map(name, producers[begins[each] : ends[each]]))}
+        for each in several[:NAMED]
     ]
+    return named, len(several)
 
 
 def truncation(snapshot: Snapshot, reached: Reached, cursor: str | None) -> dict[str, Any] | None:
