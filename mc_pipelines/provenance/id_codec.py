@@ -1,6 +1,6 @@
 # Numba infers the integers of compiled loops.
 # mypy: disable-error-code="arg-type,assignment"
-# ruff: noqa: PLR2004, PLR0917, SIM110 - byte values and lengths of the forms described below; loops that compile
+# ruff: noqa: PLR2004, SIM110 - byte values and lengths of the forms described below; loops that compile
 """Ids as bytes: a digest is 32 bytes, not 64 characters; and back, as JSON text.
 
 The first byte tells the form: 1 = ``sha256:`` and 32 bytes; 2 = ``gitoid:blob:sha256:`` and 32 bytes;
@@ -136,8 +136,6 @@ def encode_texts(
 
 SHA256_PREFIX = np.frombuffer(_PREFIX[SHA256], dtype=np.uint8)
 GITOID_PREFIX = np.frombuffer(_PREFIX[GITOID], dtype=np.uint8)
-HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
-"""Per byte, its two hexadecimal digits as they lie in memory."""
 PREFIXES = np.frombuffer(_PREFIX[SHA256] + _PREFIX[GITOID], dtype=np.uint8)
 PREFIX_START = np.array([0, 0, len(_PREFIX[SHA256]), len(PREFIXES), len(PREFIXES)], dtype=np.int64)
 """Where the text before the bytes of a form lies in :data:`PREFIXES`; a generation's table goes on from there."""
@@ -145,11 +143,14 @@ _MOST_PREFIXES = 250
 
 
 @compiled
-def _put_hex(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: int, digits: NDArray[Any]) -> int:
+def _put_hex(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: int) -> int:
+    """Write two digits for each byte by arithmetic, which is done on whole vectors, where a table would not be."""
     length = end - begin
-    here, there = out[at : at + 2 * length].view(np.uint16), ids[begin:end]
+    here, there = out[at : at + 2 * length], ids[begin:end]
     for place in range(length):
-        here[place] = digits[there[place]]
+        high, low = there[place] >> 4, there[place] & 15
+        here[2 * place] = high + 48 + 39 * (high > 9)
+        here[2 * place + 1] = low + 48 + 39 * (low > 9)
     return at + 2 * length
 
 
@@ -173,12 +174,12 @@ def _put_text(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, end: in
 
 
 @compiled
-def _put_uuid(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int, digits: NDArray[Any]) -> int:
+def _put_uuid(out: NDArray[Any], at: int, ids: NDArray[Any], begin: int) -> int:
     for part, until in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 16)):
         if part:
             out[at] = 45
             at += 1
-        at = _put_hex(out, at, ids, begin + part, begin + until, digits)
+        at = _put_hex(out, at, ids, begin + part, begin + until)
     return at
 
 
@@ -191,7 +192,6 @@ def put_id(
     end: int,
     prefixes: NDArray[Any],
     prefix_start: NDArray[Any],
-    digits: NDArray[Any],
     escape: bool,
 ) -> int:
     """Write the text of an encoded id into ``out`` from ``at``; return where it ends.
@@ -204,7 +204,6 @@ def put_id(
         end: of this one.
         prefixes: :data:`PREFIXES`, or the generation's table.
         prefix_start: :data:`PREFIX_START`, or the generation's.
-        digits: :data:`HEX`.
         escape: as inside a JSON string (ids hold no control characters).
     """
     form = ids[begin]
@@ -214,11 +213,11 @@ def put_id(
     if form == 3:
         prefix = begin + 1 + ids[begin]
         at = _put_text(out, at, ids, begin + 1, prefix, escape)
-        return _put_uuid(out, at, ids, prefix, digits)
+        return _put_uuid(out, at, ids, prefix)
     at = put_bytes(out, at, prefixes, prefix_start[form], prefix_start[form + 1])
     if form > 3:
-        return _put_uuid(out, at, ids, begin, digits)
-    return _put_hex(out, at, ids, begin, end, digits)
+        return _put_uuid(out, at, ids, begin)
+    return _put_hex(out, at, ids, begin, end)
 
 
 @compiled

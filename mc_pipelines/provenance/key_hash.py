@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.id_codec import HEX, decode_id, put_id, unshared
+from mc_pipelines.provenance.id_codec import decode_id, put_id, unshared
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.offsets import offset_at
 
@@ -117,16 +117,14 @@ def _swapped(word: int) -> Any:
 
 
 @compiled
-def _keys(
-    ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array, digits: Array, iv: Array
-) -> Array:
+def _keys(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start: Array, iv: Array) -> Array:
     keys = np.empty((len(rows), 2), dtype=np.uint64)
     text = np.empty(_LONGEST_TEXT, dtype=np.uint8)
     state, words, work = np.empty(8, np.uint64), np.empty(16, np.uint64), np.empty(16, np.uint64)
     for row in range(len(rows)):
         node = rows[row]
         begin, end = offset_at(start, node), offset_at(start, node + 1)
-        length = put_id(text, 0, ids, begin, end, prefixes, prefix_start, digits, False)  # noqa: FBT003
+        length = put_id(text, 0, ids, begin, end, prefixes, prefix_start, False)  # noqa: FBT003
         _hash(text, length, state, words, work, iv)
         keys[row, 0], keys[row, 1] = _swapped(state[0]), _swapped(state[1])
     return keys
@@ -143,7 +141,7 @@ def keys_of(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start
         prefix_start: where each begins in it.
     """
     if COMPILES:
-        made: Array = _keys(ids, start, rows, prefixes, prefix_start, HEX, _IV)
+        made: Array = _keys(ids, start, rows, prefixes, prefix_start, _IV)
         return made
     spans = [(offset_at(start, row), offset_at(start, row + 1)) for row in rows]
     encoded = [unshared(ids[begin:end].tobytes(), prefixes, prefix_start) for begin, end in spans]

@@ -1,6 +1,6 @@
 # Numba infers the integers of compiled loops.
 # mypy: disable-error-code="return-value,arg-type"
-# ruff: noqa: FBT003, PLR0917, PLR2004 - flat arguments are what compiles; characters of JSON and of hexadecimal
+# ruff: noqa: FBT003, PLR2004 - flat arguments are what compiles; characters of JSON and of hexadecimal
 """Answers as JSON bytes, written from the encoded ids without a Python object per node.
 
 An id is rendered once, where its node is; an edge copies the rendered text.
@@ -18,7 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
-from mc_pipelines.provenance.id_codec import HEX, decode_id, put_bytes, put_id
+from mc_pipelines.provenance.id_codec import decode_id, put_bytes, put_id
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.snapshot import Names, Part, Snapshot
@@ -112,7 +112,6 @@ def _write_nodes(
     shared: Part,
     text: Array,
     text_start: Array,
-    digits: Array,
     out: Array,
     spans: Array,
 ) -> int:
@@ -125,15 +124,11 @@ def _write_nodes(
         at = put_bytes(out, at, text, text_start[4], text_start[5])
         spans[row, 0] = at
         if which == 0:
-            at = put_id(out, at, part.names.ids, begin, end, part.names.prefixes, part.names.prefix_start, digits, True)
+            at = put_id(out, at, part.names.ids, begin, end, part.names.prefixes, part.names.prefix_start, True)
         elif which == 1:
-            at = put_id(
-                out, at, part.names.more_ids, begin, end, part.names.prefixes, part.names.prefix_start, digits, True
-            )
+            at = put_id(out, at, part.names.more_ids, begin, end, part.names.prefixes, part.names.prefix_start, True)
         elif which == 2:
-            at = put_id(
-                out, at, shared.names.ids, begin, end, shared.names.prefixes, shared.names.prefix_start, digits, True
-            )
+            at = put_id(out, at, shared.names.ids, begin, end, shared.names.prefixes, shared.names.prefix_start, True)
         else:
             at = put_id(
                 out,
@@ -143,7 +138,6 @@ def _write_nodes(
                 end,
                 shared.names.prefixes,
                 shared.names.prefix_start,
-                digits,
                 True,
             )
         spans[row, 1] = at
@@ -236,7 +230,7 @@ def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: 
     needed[lower], needed[upper] = 1, 1  # nodes of earlier pages are written for the edges that end at them
     room = 2 * _locate(nodes, needed, own, part, shared, places, kinds)
     out, spans = _ROOM.of(room, count)
-    used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, HEX, out, spans)
+    used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, out, spans)
     longest = _edges_size(lower, upper, spans)
     if len(out) < used + longest:
         kept = out
