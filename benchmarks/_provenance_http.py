@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -37,9 +39,22 @@ def register_reader(database: Database, home: Path, tenants: Sequence[TenantId],
     )
 
 
+@dataclass(frozen=True)
+class Server:
+    """The application in its own process."""
+
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that it has used, user and system (proc(5), fields 14 and 15)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def serving(home: Path) -> Iterator[int]:
-    """Run `python -m mc_pipelines.api` on a free port and yield the port."""
+def serving(home: Path) -> Iterator[Server]:
+    """Run `python -m mc_pipelines.api` on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -47,7 +62,7 @@ def serving(home: Path) -> Iterator[int]:
     server = subprocess.Popen([sys.executable, "-m", "mc_pipelines.api"], env=environment)
     try:
         _await(port, server)
-        yield port
+        yield Server(port, server.pid)
     finally:
         server.terminate()
         server.wait(20)
@@ -65,64 +80,118 @@ def _await(port: int, server: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the API does not come up")
 
 
+class Client:
+    """One connection that is kept, with an answer read into memory that is kept too.
+
+    Written out because the clients share the processors with the server: http.client makes a message object of the
+    headers and a new string of each body, which costs more than the server's own part of a small answer.
+    """
+
+    def __init__(self, port: int, token: str, seconds: float = 60.0) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        # Blocking, so that the system call itself waits for the whole body; the time-out is the system's.
+        wait = struct.pack("ll", int(seconds), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._headers = f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        self._room = bytearray(4 << 20)
+
+    def get(self, path: bytes) -> tuple[int, memoryview]:
+        """Return status and body of an answer; the body holds until the next one.
+
+        Raises:
+            OSError: the connection broke, or the answer is none that this reads.
+        """
+        self._socket.sendall(b"GET " + path + self._headers)
+        room, have = memoryview(self._room), 0
+        while (end := self._room.find(b"\r\n\r\n", 0, have)) < 0:
+            have += self._received(room[have:], 0)
+        head = bytes(room[:end]).lower()
+        _, found, rest = head.partition(b"\r\ncontent-length:")
+        if not found:
+            raise OSError("an answer without Content-Length")
+        begin, until = end + 4, end + 4 + int(rest.partition(b"\r\n")[0])
+        if until > len(self._room):
+            raise OSError(f"an answer of {until} bytes")
+        while have < until:
+            have += self._received(room[have:until], socket.MSG_WAITALL)
+        return int(head[9:12]), room[begin:until]
+
+    def _received(self, room: memoryview, flags: int) -> int:
+        count = self._socket.recv_into(room, 0, flags)
+        if not count:
+            raise OSError("the server closed the connection")
+        return count
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
 @dataclass
 class Load:
     """What closed-loop clients saw.
 
     Attributes:
         milliseconds: of each request that was answered 200.
+        asked: how often each query was asked, by place.
         failures: what else came, at most a few of them.
         failed: how many.
+        server_cpu_s: CPU seconds that the server used meanwhile.
     """
 
     milliseconds: list[float] = field(default_factory=list)
+    asked: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     failed: int = 0
+    server_cpu_s: float = 0.0
 
 
 def load(
-    port: int,
+    server: Server,
     token: str,
     queries: Sequence[dict[str, str]],
     *,
     clients: int,
     seconds: float,
-    check: Callable[[bytes], bool],
+    check: Callable[[memoryview], bool],
 ) -> Load:
-    """Ask the queries in turn from ``clients`` threads, each waiting for its answer, for some seconds."""
+    """Ask the queries in turn from ``clients`` threads, each waiting for its whole answer, for some seconds."""
     seen = Load()
     lock = threading.Lock()
+    paths = [b"/api/provenance/graph?" + urlencode(query).encode() for query in queries]
     until = time.monotonic() + seconds
     turn = iter(range(1 << 60))
 
     def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        headers = {"Authorization": f"Bearer {token}"}
+        connection = Client(server.port, token)
         while time.monotonic() < until:
-            query = queries[next(turn) % len(queries)]
+            place = next(turn) % len(paths)
             begun = time.perf_counter()
             problem = ""
             try:
-                connection.request("GET", "/api/provenance/graph?" + urlencode(query), headers=headers)
-                answer = connection.getresponse()
-                body = answer.read()
+                status, body = connection.get(paths[place])
                 spent = (time.perf_counter() - begun) * 1000
-                if answer.status != http.client.OK or not check(body):
-                    problem = f"{answer.status} {body[:200]!r}"
+                if status != HTTPStatus.OK or not check(body):
+                    problem = f"{status} {bytes(body[:200])!r}"
             except OSError as error:
                 problem = repr(error)
                 connection.close()
+                connection = Client(server.port, token)
             with lock:
                 if problem:
                     seen.failed += 1
                     seen.failures = [*seen.failures, problem][:5]
                 else:
                     seen.milliseconds.append(spent)
+                    seen.asked[place] += 1
         connection.close()
 
+    cpu = server.cpu_s()
     threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    seen.server_cpu_s = server.cpu_s() - cpu
     return seen

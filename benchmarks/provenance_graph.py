@@ -15,11 +15,12 @@ import argparse
 import gc
 import json
 import resource
+import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,19 +36,24 @@ from mc_pipelines.composition import open_database
 from mc_pipelines.foundation import embedded
 from mc_pipelines.foundation.clock import SystemClock
 from mc_pipelines.foundation.database import Database
+from mc_pipelines.foundation.ids import Digest
 from mc_pipelines.foundation.settings import Settings
-from mc_pipelines.provenance.access import EVERYTHING
+from mc_pipelines.provenance.access import EVERYTHING, Filter
+from mc_pipelines.provenance.answer import Answer
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_stream
 from mc_pipelines.provenance.generation_file import open_generation
 from mc_pipelines.provenance.generations import build_generation
+from mc_pipelines.provenance.identity import NodeId
+from mc_pipelines.provenance.impact import impact_answer
 from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.model import PUBLIC, Claims
+from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import GraphQuery
+from mc_pipelines.provenance.request import MAXIMUM_PAGED, GraphQuery, ImpactQuery, PathQuery
 from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.store import GraphStore
-from mc_pipelines.provenance.walk import Walk
+from mc_pipelines.provenance.walk import Reached, Walk
 
 CLASSES = ("ordinary", "hub", "deep")
 DEPTHS = (1, 2, 3, 4, 5)
@@ -322,28 +328,109 @@ def hub(store: GraphStore, world: World, lists: rivals.Neighbours) -> dict[str, 
         if cursor is None:
             break
     whole = (time.thread_time() - begun) * 1000
-    return {"dependents": int(degree[start]), "found": found - 1, "first_500_ms": head, "all_ms": whole}
+    return {
+        "dependents": int(degree[start]),
+        "found": found - 1,
+        "first_500_ms": head,
+        "all_ms": whole,
+        "impact": impact(store, world.id_of(start)),
+        "paths": paths(store, world, start),
+    }
+
+
+def unasked(store: GraphStore, node: NodeId, number: int) -> Filter:
+    """Return a filter that shows everything and whose view nothing was derived from yet."""
+    allowed = replace(EVERYTHING, policy=Digest(f"sha256:{number:064x}"))
+    graph_answer(store, TENANT, GraphQuery(node, 1, limit=1), allowed, KEY)
+    return allowed
+
+
+def cpu_ms(work: Callable[[], Any]) -> float:
+    """Return the CPU milliseconds of some work in this thread."""
+    begun = time.thread_time()
+    work()
+    return (time.thread_time() - begun) * 1000
+
+
+def impact(store: GraphStore, node: NodeId) -> dict[str, Any]:
+    """Ask all that stands on a node: counts and the first 500, new and again; then all pages of 5,000, new."""
+    first, all_of_it = ImpactQuery(node, limit=500), ImpactQuery(node, limit=5000)
+    cold, warm, whole, found, pages = [], [], [], 0, 0
+
+    def page(query: ImpactQuery, allowed: Filter) -> Answer:
+        return impact_answer(store, TENANT, query, allowed, KEY)
+
+    def every_page(allowed: Filter) -> None:
+        nonlocal found, pages
+        found, pages, cursor = 0, 0, None
+        while pages * all_of_it.limit < MAXIMUM_PAGED:
+            answer = page(replace(all_of_it, cursor=cursor), allowed)
+            found, pages, cursor = found + answer.nodes, pages + 1, answer.cursor
+            if cursor is None:
+                break
+
+    for round_ in range(5):
+        allowed = unasked(store, node, 2 * round_)
+        cold.append(cpu_ms(lambda allowed=allowed: page(first, allowed)))
+        warm.append(cpu_ms(lambda allowed=allowed: page(first, allowed)))
+        allowed = unasked(store, node, 2 * round_ + 1)
+        whole.append(cpu_ms(lambda allowed=allowed: every_page(allowed)))
+    return {
+        "found": found - 1,
+        "pages": pages,
+        "first_500_cold_ms": statistics.median(cold),
+        "first_500_warm_ms": statistics.median(warm),
+        "all_ms": statistics.median(whole),
+    }
+
+
+def paths(store: GraphStore, world: World, start: int) -> dict[str, Any]:
+    """Ask how late products come to stand on a hub, from either end, and how it stands on them (it does not)."""
+    late = np.flatnonzero(~world.foreign)[-max(20, len(world.foreign) // 10) :]
+    ends = (world.first_node[np.random.default_rng(11).choice(late, 20, replace=False)] + 1).tolist()
+    costs_ms: dict[str, list[float]] = {}
+    for end in ends:
+        for name, source, target, direction in (
+            ("to_hub", end, start, "ancestors"),
+            ("from_hub", start, end, "descendants"),
+            ("either_way", start, end, "both"),
+            ("no_path", end, start, "descendants"),
+        ):
+            query = PathQuery(world.id_of(source), world.id_of(target), direction)
+            cost = cpu_ms(lambda query=query: paths_answer(store, TENANT, query, EVERYTHING))
+            costs_ms.setdefault(name, []).append(cost)
+    return {name: percentiles(values) for name, values in costs_ms.items()}
 
 
 def serialised(store: GraphStore, world: World, lists: rivals.Neighbours) -> dict[str, Any]:
-    """Write the largest answers (5,000 nodes, 10,000 edges at most) as JSON: no look-up, no walk, no ETag."""
+    """Write answers of 5,000 nodes and 10,000 edges as JSON: no look-up, no walk, no ETag.
+
+    They are walks that end at 5,000 nodes with at least so many edges, without the edges beyond.
+    """
     snapshot = store.snapshot(TENANT)
     visible = store.view(TENANT, snapshot, EVERYTHING).visible
     degree = sum(np.diff(start) for start in lists.start)
-    answers = []
-    for node in np.argsort(degree, kind="stable")[::-1][:500].tolist():
-        walk = Walk(snapshot.find(world.id_of(node)), 5, maximum_nodes=5000, maximum_edges=10_000)
-        answers.append(walk_compiled(snapshot, walk, visible))
-    answers = sorted(answers, key=lambda each: -len(each.nodes) - len(each.lower))[:20]
-    costs_ms = []
+    answers: list[Reached] = []
+    for node in np.argsort(degree, kind="stable")[::-1][:2000].tolist():
+        for directions, undirected in ((1, False), (2, False), (3, True)):
+            walk = Walk(snapshot.find(world.id_of(node)), 5, directions, undirected, maximum_nodes=5000)
+            found = walk_compiled(snapshot, walk, visible)
+            if len(found.nodes) == walk.maximum_nodes and len(found.lower) >= 2 * walk.maximum_nodes:
+                rows = slice(2 * walk.maximum_nodes)
+                answers.append(replace(found, lower=found.lower[rows], upper=found.upper[rows], code=found.code[rows]))
+        if len(answers) >= 20:
+            break
+    costs_ms, sizes = [], []
     for reached in answers * 10:
         begun = time.thread_time()
-        write_answer(snapshot, reached, b"{}")
+        body = write_answer(snapshot, reached, b"{}")
         costs_ms.append((time.thread_time() - begun) * 1000)
+        sizes.append(len(body))
     return {
         "answers": len(answers),
-        "nodes": float(np.mean([len(each.nodes) for each in answers])),
-        "edges": float(np.mean([len(each.lower) for each in answers])),
+        "nodes": sorted({len(each.nodes) for each in answers}),
+        "edges": sorted({len(each.lower) for each in answers}),
+        "bytes": float(np.mean(sizes)) if sizes else None,
         "ms": percentiles(costs_ms),
     }
 
@@ -398,7 +485,7 @@ def merge(at: House) -> dict[str, Any]:
     return {"edges": built.edges, "merge_s": time.perf_counter() - begun, "merge_cpu_s": spent(at) - cpu}
 
 
-def swaps(at: House, port: int, token: str, asked: list[dict[str, str]], seconds: float) -> dict[str, Any]:
+def swaps(at: House, server: web.Server, token: str, asked: list[dict[str, str]], seconds: float) -> dict[str, Any]:
     """Eight clients while batches of 100,000 edges arrive and three generations are swapped in."""
     done: dict[str, Any] = {"batches": 0, "swaps": 0}
     stop = threading.Event()
@@ -416,9 +503,9 @@ def swaps(at: House, port: int, token: str, asked: list[dict[str, str]], seconds
 
     worker = threading.Thread(target=work)
     worker.start()
-    seen = web.load(port, token, asked, clients=8, seconds=seconds, check=lambda body: body.endswith(b"}"))
+    seen = web.load(server, token, asked, clients=8, seconds=seconds, check=_is_whole)
     while worker.is_alive() and done["swaps"] < 3:
-        more = web.load(port, token, asked, clients=8, seconds=5, check=lambda body: body.endswith(b"}"))
+        more = web.load(server, token, asked, clients=8, seconds=5, check=_is_whole)
         seen.milliseconds += more.milliseconds
         seen.failed += more.failed
         seen.failures += more.failures
@@ -447,21 +534,34 @@ def over_http(at: House, world: World, asked: Sequence[Asked], seconds: float, s
         for one in asked
     ]
     figures: dict[str, Any] = {}
-    with web.serving(at.home) as port:
-        web.load(port, token, some, clients=1, seconds=min(5.0, seconds), check=bool)
+    with web.serving(at.home) as server:
+        web.load(server, token, some, clients=1, seconds=min(5.0, seconds), check=_is_whole)
         for clients in (1, 8):
-            seen = web.load(port, token, some, clients=clients, seconds=seconds, check=bool)
-            found = percentiles(seen.milliseconds)
+            database = server_cpu(at)
+            seen = web.load(server, token, some, clients=clients, seconds=seconds, check=_is_whole)
+            found, reads = percentiles(seen.milliseconds), max(1, len(seen.milliseconds))
+            # What the same answers cost without HTTP, in the mix in which they were asked.
+            answers = sum(asked[place].cpu_ms * times for place, times in seen.asked.items()) / reads
             figures |= {
                 f"p95_{clients}": found.get("p95"),
                 f"all_{clients}": found,
                 f"reads_{clients}": len(seen.milliseconds),
                 f"failed_{clients}": seen.failed,
                 f"failures_{clients}": seen.failures,
+                f"cpu_ms_{clients}": {
+                    "server": seen.server_cpu_s * 1000 / reads,
+                    "answer": answers,
+                    "over_answer": seen.server_cpu_s * 1000 / reads - answers,
+                    "database": (server_cpu(at) - database) * 1000 / reads,
+                },
             }
         if soak:
-            figures["swaps"] = swaps(at, port, token, some, soak)
+            figures["swaps"] = swaps(at, server, token, some, soak)
     return figures
+
+
+def _is_whole(body: memoryview) -> bool:
+    return len(body) > 0 and body[-1] == ord("}")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Context:
         from mc_pipelines.decision.packs import loaded
 
         pack = loaded("graph")
-        return open_engine(self.settings, pack), pack.revision
+        return open_engine(self.settings, pack, remember=1024), pack.revision
 
     @cached_property
     def estimates(self) -> Estimator:

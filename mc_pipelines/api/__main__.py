@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import uvicorn
 
 from mc_pipelines.api.app import create_app
@@ -13,8 +15,13 @@ def main() -> None:
     """Serve on the address and port of the settings."""
     context = open_context()
     configure(context.settings)
+    app = create_app(context)
+    # Modules, routes and tables live as long as the process: a full collection need not look at them while a
+    # request waits.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
-        create_app(context),
+        app,
         host=context.settings.api_host,
         port=context.settings.api_port,
         log_level=context.settings.log_level.lower(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
@@ -19,8 +19,10 @@ from fastapi.routing import APIRoute
 
 from mc_pipelines.api.auth import Identity, TokenVerifier, bearer_token
 from mc_pipelines.api.strict_body import read_strictly
+from mc_pipelines.api.turns import Turns
 from mc_pipelines.composition import Context
 from mc_pipelines.decision.engine import PolicyEngine
+from mc_pipelines.foundation.callers import read_caller
 from mc_pipelines.foundation.errors import (
     ForbiddenError,
     MaestroError,
@@ -28,9 +30,11 @@ from mc_pipelines.foundation.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from mc_pipelines.foundation.flags import States
 from mc_pipelines.foundation.ids import TenantId, parse_name
-from mc_pipelines.foundation.tenants import Person, find_person
+from mc_pipelines.foundation.tenants import Person
 
+F = TypeVar("F", bound=Callable[..., Response])
 _FIRST_ERROR = 400
 log = structlog.get_logger(__name__)
 
@@ -41,6 +45,8 @@ class Caller:
 
     identity: Identity | None
     person: Person | None
+    flags: States = field(default_factory=dict)
+    """The feature flags that somebody has set, as they stood when the person was read."""
 
     @property
     def roles(self) -> frozenset[str]:
@@ -177,25 +183,58 @@ class GuardedRoute(APIRoute):
             access = await run_in_threadpool(_enter, request, operation)
             request.state.access = access
             response = await handle(await read_strictly(request))
-            if access.tenant_bound and not access.decided and response.status_code < _FIRST_ERROR:
-                raise MaestroError(f"{operation} answered without a decision about the tenant")
+            _require_decision(access, response)
             return response
 
         return guarded
 
 
-def guarded_router(tag: str) -> APIRouter:
+class QuestionRoute(GuardedRoute):
+    """A guarded route that only reads: from token to bytes in one turn of one thread.
+
+    Its function takes ``request``, ``access`` and ``context``, reads its own parameters and returns a response.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the guarded handler."""
+        endpoint = self.endpoint
+        is_survey = getattr(endpoint, _SURVEY, False)
+
+        def answer(request: Request, operation: str) -> Response:
+            access = _enter(request, operation)
+            response: Response = endpoint(request=request, access=access, context=request.app.state.context)
+            _require_decision(access, response)
+            return response
+
+        async def guarded(request: Request) -> Response:
+            turns: Turns = request.app.state.surveys if is_survey else request.app.state.questions
+            return await turns.run(answer, request, f"{request.method} {self.path_format}")
+
+        return guarded
+
+
+_SURVEY = "mc_survey"
+
+
+def survey(endpoint: F) -> F:
+    """Mark the function of a question that may take seconds, so that quick ones do not wait behind it."""
+    setattr(endpoint, _SURVEY, True)
+    return endpoint
+
+
+def guarded_router(tag: str, route_class: type[GuardedRoute] = GuardedRoute) -> APIRouter:
     """Return a router of guarded routes."""
-    return APIRouter(tags=[tag], route_class=GuardedRoute)
+    return APIRouter(tags=[tag], route_class=route_class)
 
 
-def access_of(request: Request) -> Access:
+# Coroutines, though they wait for nothing: plain functions would each be sent to a thread.
+async def access_of(request: Request) -> Access:
     """Return the access of a request that came in."""
     access: Access = request.state.access
     return access
 
 
-def context_of(request: Request) -> Context:
+async def context_of(request: Request) -> Context:
     """Return what routes work with."""
     context: Context = request.app.state.context
     return context
@@ -233,8 +272,14 @@ def _enter(request: Request, operation: str) -> Access:
 def _authenticated(request: Request, header: str) -> Caller:
     verifier: TokenVerifier = request.app.state.verifier
     identity = verifier.verify(bearer_token(header))
-    with context_of(request).database.begin() as connection:
-        return Caller(identity, find_person(connection, identity.issuer, identity.subject))
+    context: Context = request.app.state.context
+    found = read_caller(context.database, identity.issuer, identity.subject)
+    return Caller(identity, found.person, found.states)
+
+
+def _require_decision(access: Access, response: Response) -> None:
+    if access.tenant_bound and not access.decided and response.status_code < _FIRST_ERROR:
+        raise MaestroError(f"{access.operation} answered without a decision about the tenant")
 
 
 def _forbidden(answer: dict[str, Any]) -> ForbiddenError:

@@ -14,6 +14,7 @@ from mc_pipelines.api.auth import TokenVerifier, open_verifier
 from mc_pipelines.api.exchange import Exchange
 from mc_pipelines.api.limits import BodyLimit
 from mc_pipelines.api.routes import all_routers
+from mc_pipelines.api.turns import Turns
 from mc_pipelines.composition import Context, register_metrics
 from mc_pipelines.decision.engine import PolicyEngine, open_engine
 from mc_pipelines.decision.packs import loaded
@@ -23,6 +24,8 @@ The governance plane of a multi-cloud workflow platform: credits, rollouts, prov
 
 Errors are problem details (RFC 9457) with the field at fault and the mend. Every POST may be repeated.
 """
+_REMEMBERED = 4096
+"""Decisions of the access pack that are kept: operations times callers."""
 
 
 def create_app(context: Context, verifier: TokenVerifier | None = None, engine: PolicyEngine | None = None) -> FastAPI:
@@ -38,6 +41,8 @@ def create_app(context: Context, verifier: TokenVerifier | None = None, engine: 
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         context.graph_store.watch()
         yield
+        app.state.questions.close()
+        app.state.surveys.close()
         context.graph_store.close()
         context.database.dispose()
 
@@ -53,7 +58,8 @@ def create_app(context: Context, verifier: TokenVerifier | None = None, engine: 
     register_metrics()
     app.state.context = context
     app.state.verifier = verifier or open_verifier(context.settings)
-    app.state.engine = engine or open_engine(context.settings, pack)
+    app.state.questions, app.state.surveys = Turns("question"), Turns("survey")
+    app.state.engine = engine or open_engine(context.settings, pack, remember=_REMEMBERED)
     routers = all_routers(context.settings)
     for router in routers:
         app.include_router(router)

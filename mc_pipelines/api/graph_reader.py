@@ -87,7 +87,7 @@ def open_reader(request: Request, access: Access, context: Context, *, forms: bo
         QueryError: a parameter comes twice, or a purpose is missing or none.
         NotAcceptableError: no form that is wanted can be made.
     """
-    _require_flag(context)
+    _require_flag(access, context)
     given = single_parameters(request)
     tenant = _tenant(access, given.pop("tenant", None))
     name = given.pop("format", None)
@@ -205,12 +205,11 @@ def _held(request: Request) -> frozenset[str]:
     return frozenset(each.strip().removeprefix("W/") for each in header.split(",") if each.strip())
 
 
-def _require_flag(context: Context) -> None:
-    with context.database.begin() as connection:
-        if not flags.enabled(connection, flags.PROVENANCE_GRAPH_V1, profile=context.settings.profile):
-            raise UnavailableError(
-                "The provenance graph is switched off",
-                field="flag",
-                value=flags.PROVENANCE_GRAPH_V1,
-                mend="`mc flags set provenance_graph_v1 on`; ingest goes on meanwhile",
-            )
+def _require_flag(access: Access, context: Context) -> None:
+    if not flags.resolve(access.caller.flags, flags.PROVENANCE_GRAPH_V1, tenant=None, profile=context.settings.profile):
+        raise UnavailableError(
+            "The provenance graph is switched off",
+            field="flag",
+            value=flags.PROVENANCE_GRAPH_V1,
+            mend="`mc flags set provenance_graph_v1 on`; ingest goes on meanwhile",
+        )

@@ -96,11 +96,17 @@ def trim_error(text: object) -> str:
     return line if len(line) <= _MAXIMUM_ERROR else line[: _MAXIMUM_ERROR - 1] + "…"
 
 
-def open_engine(settings: Settings, pack: Pack) -> PolicyEngine:
+def open_engine(settings: Settings, pack: Pack, *, remember: int = 0) -> PolicyEngine:
     """Return the engine that the settings ask for: an OPA server where MC_OPA_URL is set, else regorus.
 
     One OPA server holds one revision of a pack, so while a rollout runs there are two of them: ``{revision}`` in
     MC_OPA_URL stands for the first twelve digits of the revision that is asked for, ``{pack}`` for the pack.
+
+    Args:
+        settings: name the server.
+        pack: what is evaluated.
+        remember: how many values an engine in this process may keep, for packs that are asked the same again and again;
+            a server may take another revision at any time, so nothing of it is kept.
 
     Raises:
         ConfigurationError: the production profile without MC_OPA_URL.
@@ -118,4 +124,4 @@ def open_engine(settings: Settings, pack: Pack) -> PolicyEngine:
         )
     from mc_pipelines.decision.regorus_engine import RegorusEngine
 
-    return RegorusEngine(pack)
+    return RegorusEngine(pack, remember=remember)

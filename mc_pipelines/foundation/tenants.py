@@ -11,10 +11,11 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Row, ScalarSelect, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.foundation.clock import as_utc
@@ -229,19 +230,20 @@ def get_person(connection: Connection, person_id: PersonId | UUID) -> Person:
     row = connection.execute(_people().where(person_table.c.person_id == person_id)).one_or_none()
     if row is None:
         raise NotFoundError("There is no such person", field="person", value=str(person_id), mend="see `mc people ls`")
-    return _person(row)
+    return person_of_row(row)
 
 
 def find_person(connection: Connection, issuer: str, subject: str) -> Person | None:
     """Return the person of a token's issuer and subject, or None."""
     row = connection.execute(_BY_TOKEN, {"of_issuer": issuer, "of_subject": subject}).one_or_none()
-    return None if row is None else _person(row)
+    return None if row is None else person_of_row(row)
 
 
 def list_people(connection: Connection) -> list[Person]:
     """Return all people by name."""
     return [
-        _person(row) for row in connection.execute(_people().order_by(person_table.c.name, person_table.c.person_id))
+        person_of_row(row)
+        for row in connection.execute(_people().order_by(person_table.c.name, person_table.c.person_id))
     ]
 
 
@@ -267,13 +269,17 @@ def _plain(name: str) -> str:
 _NEW_KEY = "make a new key pair on the person's own machine and register its public half"
 
 
-def _people() -> Select[tuple[object, ...]]:
-    keys = (
+def valid_keys() -> ScalarSelect[Any]:
+    """Return the column of a person's keys that are valid now, for a statement that selects people."""
+    return (
         select(func.array_agg(person_key.c.public_key_pem))
         .where(person_key.c.person_id == person_table.c.person_id, person_key.c.valid_until.is_(None))
         .scalar_subquery()
     )
-    return select(*person_table.c, keys.label("public_keys"))
+
+
+def _people() -> Select[tuple[object, ...]]:
+    return select(*person_table.c, valid_keys().label("public_keys"))
 
 
 _BY_TOKEN = _people().where(
@@ -282,7 +288,8 @@ _BY_TOKEN = _people().where(
 """Made once: every request of the API runs it, and making it costs more than running it."""
 
 
-def _person(row: Row[tuple[object, ...]]) -> Person:
+def person_of_row(row: Row[tuple[object, ...]]) -> Person:
+    """Return the person of a row of all columns and :func:`valid_keys` as ``public_keys``."""
     return Person(
         person_id=PersonId(row.person_id),
         issuer=row.issuer,

@@ -10,13 +10,24 @@ import orjson
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, Precondition, etag_of, timed
-from mc_pipelines.provenance.cone import MAXIMUM_EDGES, MAXIMUM_STEPS, cone, count_kinds, is_whole
+from mc_pipelines.provenance.cone import (
+    FAN_OUT,
+    MAXIMUM_EDGES,
+    MAXIMUM_STEPS,
+    cone,
+    cone_nodes,
+    counts_of,
+    is_whole,
+    kinds_of,
+)
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.formats import Form
 from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones
 from mc_pipelines.provenance.model import KIND_CODE
-from mc_pipelines.provenance.query import NAMED, next_cursor, truncation
+from mc_pipelines.provenance.page import Page, Shelf, Whole, page_of
+from mc_pipelines.provenance.query import NAMED, cursor_at, truncation
+from mc_pipelines.provenance.reach import Reach
 from mc_pipelines.provenance.rebuild import rebuild_steps
 from mc_pipelines.provenance.request import MAXIMUM_PAGED, ImpactQuery, QueryError
 from mc_pipelines.provenance.roots import live_nodes
@@ -27,6 +38,8 @@ from mc_pipelines.provenance.walk import DESCENDANTS, Reached, Stop, Walk
 _BUNDLE, _RECEIPT = KIND_CODE["bundle"], KIND_CODE["receipt"]
 _KEPT = 16
 """Answers whose counts a view keeps."""
+_SHELF = Shelf(64 << 20)
+"""Walks of all tenants together, kept for their next pages."""
 _PLURAL = {"execution": "executions", "receipt": "receipts", "manifest": "manifests", "package": "packages"}
 
 
@@ -58,12 +71,13 @@ def impact_answer(
             raise QueryError(f"All pages together hold at most {MAXIMUM_PAGED} nodes", field="cursor")
         facts = _counted(opened, query, found, live)
         page = _page(opened, query, found, first)
-        cursor = next_cursor(opened, query, page, allowed, cursors)
-        facts["truncated"] = truncation(opened.snapshot, page, cursor)
-        facts["complete"] = complete = facts["countsComplete"] and page.stop is Stop.NONE
-        nodes, edges = write_graph(opened.snapshot, page, first_node=first[0], first_edge=first[1])
-        body = b'{%b,"nodes":[%b],"edges":[%b]}' % (orjson.dumps(facts)[1:-1], nodes, edges)
-        size = (len(page.nodes) - first[0], len(page.lower) - first[1])
+        more = page.reached.stop is Stop.NODES
+        cursor = cursor_at(opened, query, (*page.until, page.until[1]), allowed, cursors) if more else None
+        facts["truncated"] = truncation(opened.snapshot, page.reached.stop, page.waiting, cursor)
+        facts["complete"] = complete = facts["countsComplete"] and page.reached.stop is Stop.NONE
+        nodes, edges = write_graph(opened.snapshot, page.reached, first_node=page.earlier)
+        body = b"".join((b"{", orjson.dumps(facts)[1:-1], b',"nodes":[', nodes, b'],"edges":[', edges, b"]}"))
+        size = (len(page.reached.nodes) - page.earlier, len(page.reached.lower))
         return Answer(body, etag, Form.JSON.media_type, *size, complete, cursor)
 
 
@@ -73,7 +87,7 @@ def _counted(opened: Opened, query: ImpactQuery, found: Found, live: list[str]) 
     kept = opened.view.derived
     facts: dict[str, Any] | None = kept.get(key)
     if facts is None:
-        everything = cone(opened, found.number, DESCENDANTS, types=query.types, kinds=query.kinds)
+        everything = cone_nodes(opened, found.number, DESCENDANTS, types=query.types, kinds=query.kinds)
         facts = _facts(opened, query, found, everything, live)
         if len(kept) >= _KEPT:
             kept.clear()
@@ -81,32 +95,49 @@ def _counted(opened: Opened, query: ImpactQuery, found: Found, live: list[str]) 
     return dict(facts)
 
 
-def _page(opened: Opened, query: ImpactQuery, found: Found, first: tuple[int, int]) -> Reached:
-    walk = Walk(
-        found.number,
-        MAXIMUM_STEPS,
-        DESCENDANTS,
-        types=query.types,
-        kinds=query.kinds,
-        fan_out=1_000_000,
-        maximum_nodes=first[0] + query.limit,
-        maximum_edges=MAXIMUM_EDGES,
-        maximum_scanned=2 * MAXIMUM_EDGES,
-    )
-    return walk_compiled(opened.snapshot, walk, opened.view.visible)
+def _page(opened: Opened, query: ImpactQuery, found: Found, first: tuple[int, int]) -> Page:
+    """Return a page: the first from a walk of its own, later ones and those of a plan from one that is kept."""
+    if first == (0, 0) and not query.plan and _SHELF.get(opened.view, _key(query, found)) is None:
+        walk = Walk(
+            found.number,
+            MAXIMUM_STEPS,
+            DESCENDANTS,
+            types=query.types,
+            kinds=query.kinds,
+            fan_out=FAN_OUT,
+            maximum_nodes=query.limit,
+            maximum_edges=MAXIMUM_EDGES,
+            maximum_scanned=2 * MAXIMUM_EDGES,
+        )
+        return page_of(walk_compiled(opened.snapshot, walk, opened.view.visible))
+    return _whole(opened, query, found).page(first, query.limit)
 
 
-def _facts(opened: Opened, query: ImpactQuery, found: Found, everything: Reached, live: list[str]) -> dict[str, Any]:
+def _whole(opened: Opened, query: ImpactQuery, found: Found) -> Whole:
+    key = _key(query, found)
+    kept = _SHELF.get(opened.view, key)
+    if kept is not None:
+        return kept
+    made = cone(opened, found.number, DESCENDANTS, types=query.types, kinds=query.kinds)
+    return _SHELF.put(opened.view, key, Whole.of(made, MAXIMUM_STEPS))
+
+
+def _key(query: ImpactQuery, found: Found) -> tuple[int, int, int]:
+    return (found.number, query.types, query.kinds)
+
+
+def _facts(opened: Opened, query: ImpactQuery, found: Found, everything: Reach, live: list[str]) -> dict[str, Any]:
     snapshot = opened.snapshot
     affected = everything.nodes[1:]
-    bundles = affected[(snapshot.kind[affected] & 7) == _BUNDLE]
-    numbers = np.array([snapshot.find(name) for name in live], dtype=np.int64)
-    is_live = np.isin(bundles, numbers)
-    live_count = int(np.isin(numbers, everything.nodes).sum())
+    kinds = kinds_of(opened, affected)
+    bundles = affected[kinds == _BUNDLE]
+    numbers = snapshot.find_all(live)
+    affected_live = numbers[everything.holds(numbers)]
+    is_live = np.isin(bundles, affected_live) if len(affected_live) else np.zeros(len(bundles), dtype=np.bool_)
     counts = {
-        "direct": count_kinds(opened, everything.nodes[everything.levels == 1]),
-        "total": count_kinds(opened, affected),
-        "live": live_count,
+        "direct": counts_of(kinds[everything.levels[1:] == 1]),
+        "total": counts_of(kinds),
+        "live": len(affected_live),
     }
     pruned = tombstones(opened, map(snapshot.id_of, map(int, everything.nodes)))
     whole = is_whole(everything) and not pruned
@@ -128,7 +159,7 @@ def _facts(opened: Opened, query: ImpactQuery, found: Found, everything: Reached
     if found.status is not None:
         facts["resolved"] = found.document()
     if query.plan:
-        facts["plan"] = _plan(opened, everything)
+        facts["plan"] = _plan(opened, _whole(opened, query, found).reached)
     return facts
 
 
@@ -148,7 +179,7 @@ def _sentence(node: str, counts: dict[str, Any], *, whole: bool) -> str:
 def _plan(opened: Opened, everything: Reached) -> list[dict[str, Any]]:
     """Steps of rebuilding; receipts are evidence about what is rebuilt and are left out."""
     steps = rebuild_steps(len(everything.nodes), np.asarray(everything.upper), np.asarray(everything.lower))
-    built = (opened.snapshot.kind[everything.nodes] & 7) != _RECEIPT
+    built = kinds_of(opened, everything.nodes) != _RECEIPT
     found = []
     for number in np.unique(steps[built]):
         members = np.flatnonzero(built & (steps == number))

@@ -28,7 +28,7 @@ _FREE = -1
 _NO_STOP, _STOP_NODES, _STOP_EDGES, _STOP_SCANNED = 0, 1, 2, 3
 _END = -1
 _SEGMENT_BITS = SHARED_BIT - 1
-_LISTS = MAXIMUM_SEGMENTS + 1
+LISTS = MAXIMUM_SEGMENTS + 1
 _CURSOR, _FLOOR, _WHICH = 0, 1, 2
 """Rows of a merge's state: the next place to read, the last one, and 1 for a list of a segment."""
 
@@ -167,24 +167,27 @@ def gather(
         there = np.int64(-1)
         if known & SHARED_BIT:
             there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
-        elif (
+        if (
             bits == 0
             and everything
             and types == ALL_TYPES
             and kinds == ALL_KINDS
             and node + 1 < offset_count(side.start)
         ):
-            return _run(side, node, out)
-        lists = _open(side, node, bits, state)
-        while True:
-            entry = _next(side, lists, state, everything, own_mask)
-            if entry == _END:
-                break
-            if types >> (entry & 3) & 1 and (kinds == ALL_KINDS or kinds >> (np.int64(part.kind[entry >> 2]) & 7) & 1):
-                if kept < limit:
-                    out[kept] = entry
-                    kept += 1
-                degree += 1
+            kept, degree = _run(side, node, out)
+        else:
+            lists = _open(side, node, bits, state)
+            while True:
+                entry = _next(side, lists, state, everything, own_mask)
+                if entry == _END:
+                    break
+                if types >> (entry & 3) & 1 and (
+                    kinds == ALL_KINDS or kinds >> (np.int64(part.kind[entry >> 2]) & 7) & 1
+                ):
+                    if kept < limit:
+                        out[kept] = entry
+                        kept += 1
+                    degree += 1
     if there < 0:
         return kept, degree
     theirs = shared.up if up else shared.down
@@ -211,6 +214,59 @@ def gather(
                 kept += 1
             degree += 1
     return kept, degree
+
+
+@compiled
+def _has_entry(
+    node: int,
+    own_nodes: int,
+    part: Part,
+    shared: Part,
+    common: Common,
+    everything: bool,
+    own_mask: Array,
+    shared_mask: Array,
+    state: Array,
+) -> bool:
+    """Tell whether a node has any visible entry; no list is read further than to the first."""
+    there, bits = np.int64(node) - own_nodes, 0
+    if node < own_nodes:
+        known = part.touched[node]
+        bits = np.int64(known & _SEGMENT_BITS)
+        there = np.int64(-1)
+        if known & SHARED_BIT:
+            there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
+        for way in range(2):
+            side = part.up if way == 0 else part.down
+            if _next(side, _open(side, node, bits, state), state, everything, own_mask) != _END:
+                return True
+    if there >= 0:
+        for way in range(2):
+            side = shared.up if way == 0 else shared.down
+            lists = _open(side, there, np.int64(shared.touched[there]), state)
+            if _next(side, lists, state, everything, shared_mask) != _END:
+                return True
+    return False
+
+
+def has_edges(snapshot: Snapshot, number: int, visible: Visible) -> bool:
+    """Tell whether a node has any visible edge, in either direction; a hub is told as fast as any other node."""
+    if not COMPILES:
+        nearest = Walk(number, 1, fan_out=1, maximum_nodes=2, maximum_edges=1)
+        return bool(len(walk_plainly(snapshot, nearest, visible).lower))
+    return bool(
+        _has_entry(
+            number,
+            snapshot.own.nodes,
+            snapshot.part,
+            snapshot.shared_part,
+            snapshot.common,
+            visible.everything,
+            visible.own,
+            visible.shared,
+            np.empty((3, LISTS), dtype=np.int64),
+        )
+    )
 
 
 @compiled
@@ -365,7 +421,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         edges,
         pruned,
         marks,
-        np.empty((3, _LISTS), dtype=np.int64),
+        np.empty((3, LISTS), dtype=np.int64),
         np.empty(walk.fan_out, dtype=np.int64),
     )
     lower, upper, code = edges[:found].T

@@ -21,14 +21,13 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import PRUNED, Filter, View
 from mc_pipelines.provenance.cursor import Cursor
 from mc_pipelines.provenance.identity import NodeId, node_key
-from mc_pipelines.provenance.kernel import walk_compiled
+from mc_pipelines.provenance.kernel import has_edges
 from mc_pipelines.provenance.labels import verification_of
 from mc_pipelines.provenance.log_reader import microseconds
 from mc_pipelines.provenance.model import EDGE_TYPES, PUBLIC, VerificationStatus
 from mc_pipelines.provenance.request import QueryError, Scope
 from mc_pipelines.provenance.snapshot import Snapshot
 from mc_pipelines.provenance.store import GraphStore
-from mc_pipelines.provenance.walk import Walk
 
 STATUSES = tuple(VerificationStatus)
 """Position = the code of a status in a label."""
@@ -229,10 +228,7 @@ def aliases_of(opened: Opened, node: NodeId, resolve: str = "claimed") -> list[F
 
 
 def _has_edges(opened: Opened, number: int) -> bool:
-    if number < 0:
-        return False
-    nearest = Walk(number, 1, fan_out=1, maximum_nodes=2, maximum_edges=1)
-    return bool(len(walk_compiled(opened.snapshot, nearest, opened.view.visible).lower))
+    return number >= 0 and has_edges(opened.snapshot, number, opened.view.visible)
 
 
 def _is_mentioned(opened: Opened, node: str) -> bool:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
-from mc_pipelines.provenance.cone import cone
+from mc_pipelines.provenance.compiling import COMPILES
+from mc_pipelines.provenance.cone import FAN_OUT, MAXIMUM_EDGES, MAXIMUM_NODES, cone, kinds_of
 from mc_pipelines.provenance.location import Opened, find_node, open_view, tombstones
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.request import PathQuery
 from mc_pipelines.provenance.store import GraphStore
-from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Reached, Stop
+from mc_pipelines.provenance.two_ends import Between, shortest_between
+from mc_pipelines.provenance.walk import ALL_KINDS, ANCESTORS, DESCENDANTS, Stop, Walk
 
 Array = NDArray[Any]
 _WAYS = {
@@ -40,19 +42,18 @@ class Search:
 
     Attributes:
         direction: in which it went.
-        reached: everything it walked.
-        length: steps to the target; None where it was not reached.
+        between: what lies on shortest paths, and what was looked at.
         steps: (near, far) places of the steps that lie on a shortest path, without repetition, nearest first.
-        edges: rows of ``reached`` that are those steps.
-        whole: whether every shortest path is among them or, without any, none can have been missed.
     """
 
     direction: str
-    reached: Reached
-    length: int | None
-    steps: tuple[tuple[int, int], ...]
-    edges: Array
-    whole: bool
+    between: Between
+    steps: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def length(self) -> int | None:
+        """Steps to the target; None where it was not reached."""
+        return self.between.length
 
 
 def paths_answer(store: GraphStore, tenant: TenantId, query: PathQuery, allowed: Filter) -> Answer:
@@ -84,6 +85,27 @@ def paths_answer(store: GraphStore, tenant: TenantId, query: PathQuery, allowed:
 
 def search(opened: Opened, source: int, target: int, name: str, bits: int, query: PathQuery) -> Search:
     """Search for the shortest paths in one direction."""
+    if COMPILES and name != "undirected" and query.kinds == ALL_KINDS:
+        walk = Walk(
+            source,
+            query.maximum_length,
+            bits,
+            types=query.types,
+            fan_out=FAN_OUT,
+            maximum_nodes=MAXIMUM_NODES,
+            maximum_edges=MAXIMUM_EDGES,
+        )
+        between = shortest_between(opened.snapshot, opened.view.visible, walk, target)
+    else:
+        between = search_from_source(opened, source, target, name, bits, query)
+    near, far = _oriented(between)
+    levels = between.levels
+    steps = sorted(set(zip(near.tolist(), far.tolist(), strict=True)), key=lambda step: (levels[step[0]], step))
+    return Search(name, between, tuple(steps))
+
+
+def search_from_source(opened: Opened, source: int, target: int, name: str, bits: int, query: PathQuery) -> Between:
+    """Search by walking everything from the source; the one way for undirected paths and for some kinds only."""
     undirected = name == "undirected"
     reached = cone(
         opened,
@@ -94,24 +116,23 @@ def search(opened: Opened, source: int, target: int, name: str, bits: int, query
         kinds=query.kinds,
         undirected=undirected,
     )
-    none = np.empty(0, dtype=np.int64)
-    place = np.flatnonzero(reached.nodes == target)
+    nodes, levels = reached.nodes.astype(np.int64), reached.levels.astype(np.int64)
+    lower, upper = np.asarray(reached.lower, dtype=np.int64), np.asarray(reached.upper, dtype=np.int64)
+    place = np.flatnonzero(nodes == target)
     whole = reached.stop is Stop.NONE and not len(reached.pruned)
     if not len(place):
-        return Search(name, reached, None, (), none, whole)
-    levels = reached.levels.astype(np.int64)
+        none = np.empty(0, dtype=np.int64)
+        return Between(None, none, none, none, none, none, whole, nodes)
     length = int(levels[place[0]])
     # A walk that stopped has looked at all that is nearer than the level at which it stopped.
     whole = whole or (length < int(levels.max()) and not len(reached.pruned))
-    kept = _on_the_way(reached, levels, int(place[0]), name)
-    near, far = _oriented(reached, kept, levels)
-    steps = sorted(set(zip(near.tolist(), far.tolist(), strict=True)), key=lambda step: (levels[step[0]], step))
-    return Search(name, reached, length, tuple(steps), kept, whole)
+    kept = _on_the_way(lower, upper, levels, int(place[0]), name)
+    code = np.asarray(reached.code, dtype=np.int64)[kept]
+    return Between(length, nodes, levels, lower[kept], upper[kept], code, whole, nodes)
 
 
-def _on_the_way(reached: Reached, levels: Array, target: int, name: str) -> Array:
+def _on_the_way(lower: Array, upper: Array, levels: Array, target: int, name: str) -> Array:
     """Return the rows of edges that lie on a shortest path, found backwards from the target."""
-    lower, upper = np.asarray(reached.lower, dtype=np.int64), np.asarray(reached.upper, dtype=np.int64)
     towards_upper, towards_lower = name != "descendants", name != "ancestors"
     fits = np.zeros(len(lower), dtype=np.bool_)
     if towards_upper:
@@ -131,8 +152,8 @@ def _on_the_way(reached: Reached, levels: Array, target: int, name: str) -> Arra
     return rows[keep]
 
 
-def _oriented(reached: Reached, rows: Array, levels: Array) -> tuple[Array, Array]:
-    lower, upper = np.asarray(reached.lower)[rows], np.asarray(reached.upper)[rows]
+def _oriented(between: Between) -> tuple[Array, Array]:
+    lower, upper, levels = between.lower, between.upper, between.levels
     forward = levels[upper] > levels[lower]
     return np.where(forward, lower, upper), np.where(forward, upper, lower)
 
@@ -141,9 +162,9 @@ def _nothing(opened: Opened, searches: list[Search]) -> dict[str, Any]:
     pruned = [
         gone
         for each in searches
-        for gone in tombstones(opened, map(opened.snapshot.id_of, map(int, each.reached.nodes)))
+        for gone in tombstones(opened, map(opened.snapshot.id_of, map(int, each.between.seen)))
     ]
-    whole = all(each.whole for each in searches) and not pruned
+    whole = all(each.between.whole for each in searches) and not pruned
     return {
         "nodes": [],
         "edges": [],
@@ -157,15 +178,14 @@ def _nothing(opened: Opened, searches: list[Search]) -> dict[str, Any]:
 
 
 def _document(opened: Opened, best: Search, limit: int) -> dict[str, Any]:
-    snapshot, reached = opened.snapshot, best.reached
-    levels = reached.levels.astype(np.int64)
+    snapshot, between = opened.snapshot, best.between
+    levels = between.levels
     places = sorted({0, *(end for step in best.steps for end in step)}, key=lambda place: (levels[place], place))
-    names = {place: snapshot.id_of(int(reached.nodes[place])) for place in places}
-    kinds = {place: KINDS[int(snapshot.kind[reached.nodes[place]]) & 7].value for place in places}
+    names = {place: snapshot.id_of(int(between.nodes[place])) for place in places}
+    kinds = kinds_of(opened, between.nodes[places])
     edges = []
-    for row in best.edges:
-        ends = (names[int(reached.lower[row])], names[int(reached.upper[row])])
-        code = int(reached.code[row])
+    for lower, upper, code in zip(between.lower.tolist(), between.upper.tolist(), between.code.tolist(), strict=True):
+        ends = (names[lower], names[upper])
         source, target = ends if code == 0 else ends[::-1]
         edges.append({"from": source, "to": target, "type": EDGE_TYPES[code].value})
     following: dict[int, list[int]] = defaultdict(list)
@@ -174,12 +194,15 @@ def _document(opened: Opened, best: Search, limit: int) -> dict[str, Any]:
     target_place = places[-1]
     total = _count(following, places, target_place)
     return {
-        "nodes": [{"id": names[place], "kind": kinds[place], "level": int(levels[place])} for place in places],
+        "nodes": [
+            {"id": names[place], "kind": KINDS[kind].value, "level": int(levels[place])}
+            for place, kind in zip(places, kinds.tolist(), strict=True)
+        ],
         "edges": edges,
         "found": "yes",
-        "complete": best.whole,
+        "complete": between.whole,
         "direction": best.direction,
-        "length": best.length,
+        "length": between.length,
         "count": total if total < _EXACT else str(total),
         "paths": [[names[place] for place in path] for path in _spell(following, target_place, limit)],
         "pruned": [],

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.ids import TenantId
@@ -30,6 +31,7 @@ from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.subgraph import Subgraph, read_subgraph
 from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Reached, Stop, Walk
 
+Array = NDArray[Any]
 DIRECTION_BITS = {
     "ancestors": ANCESTORS,
     "descendants": DESCENDANTS,
@@ -124,7 +126,12 @@ def next_cursor(opened: Opened, query: Scope, reached: Reached, allowed: Filter,
     """Return the cursor of the page after, None where a page holds all."""
     if reached.stop not in {Stop.NODES, Stop.EDGES}:
         return None
-    place = Cursor(len(reached.nodes), len(reached.lower), reached.followed, opened.view.position, opened.valid_at)
+    return cursor_at(opened, query, (len(reached.nodes), len(reached.lower), reached.followed), allowed, cursors)
+
+
+def cursor_at(opened: Opened, query: Scope, until: tuple[int, int, int], allowed: Filter, cursors: CursorKey) -> str:
+    """Return the cursor of the page that begins after so many nodes, edges and edges followed."""
+    place = Cursor(*until, opened.view.position, opened.valid_at)
     return cursors.write(place, opened.tenant, query, allowed.digest)
 
 
@@ -150,7 +157,7 @@ def graph_facts(
         "direction": query.direction,
         "complete": reached.stop is Stop.NONE and not cut and not pruned,
         "snapshot": {"seq": view.position[0], "shared": view.position[1]},
-        "truncated": truncation(snapshot, reached, cursor),
+        "truncated": truncation(snapshot, reached.stop, reached.nodes[reached.unexpanded], cursor),
         "fanOut": cut,
         "fanOutCount": len(reached.pruned),
         "pruned": pruned,
@@ -188,15 +195,14 @@ def conflicts_of(snapshot: Snapshot, reached: Reached) -> tuple[list[dict[str, A
     return named, len(several)
 
 
-def truncation(snapshot: Snapshot, reached: Reached, cursor: str | None) -> dict[str, Any] | None:
-    """Say where and why a walk ended early; None where it did not."""
-    if reached.stop is Stop.NONE:
+def truncation(snapshot: Snapshot, stop: Stop, waiting: Array, cursor: str | None) -> dict[str, Any] | None:
+    """Say where and why a walk ended early, ``waiting`` being what it still meant to expand; None where it did not."""
+    if stop is Stop.NONE:
         return None
-    edge = reached.unexpanded
     return {
-        "reason": reached.stop.name.lower(),
-        "frontier": [snapshot.id_of(int(reached.nodes[place])) for place in edge[:NAMED]],
-        "frontierCount": len(edge),
+        "reason": stop.name.lower(),
+        "frontier": [snapshot.id_of(int(each)) for each in waiting[:NAMED]],
+        "frontierCount": len(waiting),
         "cursor": cursor,
     }
 

@@ -8,7 +8,7 @@ common. A byte per node says which segments, and whether the shared partition, h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.id_codec import PREFIX_START, PREFIXES, decode_id
+from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.offsets import offset_at, offset_count, pack_offsets
 from mc_pipelines.provenance.partition import Partition, unread
@@ -142,6 +143,16 @@ class Snapshot:
             return number
         there = self.shared.find(node)
         return -1 if there < 0 else self.own.nodes + there
+
+    def find_all(self, nodes: Sequence[str]) -> Array:
+        """Return the number of each node, -1 for one that neither partition knows."""
+        keys = np.frombuffer(b"".join(map(node_key, nodes)), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+        high, low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
+        numbers = self.own.find_keys(high, low)
+        if self.shared is not None:
+            there = self.shared.find_keys(high, low)
+            numbers = np.where((numbers < 0) & (there >= 0), self.own.nodes + there, numbers)
+        return numbers
 
     def encoded_id(self, number: int) -> bytes:
         """Return the encoded id of a node."""

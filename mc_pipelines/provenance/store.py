@@ -125,16 +125,22 @@ class GraphStore:
         valid_at: int | None = None,
         position: tuple[int, int] | None = None,
     ) -> View:
-        """Return what ``allowed`` shows of a snapshot now, or at ``valid_at``; see :func:`view_of`."""
+        """Return what ``allowed`` shows of a snapshot now, or at ``valid_at``; see :func:`view_of`.
+
+        The pages of an answer are read at the events and the moment of the first one. While neither anything was
+        learnt since, nor anything began or ended, that is the very view of the first page, with what it derived.
+        """
         entry = self._entry(tenant)
-        now = microseconds(self.clock.now())
-        key = (snapshot.own.generation, snapshot.position, allowed.digest, valid_at, position)
-        found = entry.views.get(key)
-        moment = now if valid_at is None else valid_at
-        if found is not None and found.since <= moment < found.until:
-            return found
+        moment = microseconds(self.clock.now()) if valid_at is None else valid_at
+        if position == snapshot.position:
+            position = None
+        graph = (snapshot.own.generation, snapshot.position, allowed.digest)
+        for key in ((*graph, None, position), (*graph, valid_at, position)):
+            found = entry.views.get(key)
+            if found is not None and found.since <= moment < found.until:
+                return found
         made = view_of(snapshot, allowed, valid_at=moment, position=position)
-        self._keep(entry, key, made, allowed)
+        self._keep(entry, (*graph, valid_at, position), made, allowed)
         return made
 
     def _keep(self, entry: _Entry, key: tuple[object, ...], made: View, allowed: Filter) -> None:

@@ -22,12 +22,14 @@ from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.generation_file import LAYOUT, open_generation, write_generation
 from mc_pipelines.provenance.generations import assemble
 from mc_pipelines.provenance.identity import node_key
-from mc_pipelines.provenance.kernel import walk_compiled
+from mc_pipelines.provenance.kernel import has_edges, walk_compiled
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.partition import Partition, extend, unread
+from mc_pipelines.provenance.reach import reach
 from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.snapshot import Snapshot, take_snapshot
-from mc_pipelines.provenance.walk import Visible, Walk
+from mc_pipelines.provenance.two_ends import shortest_between
+from mc_pipelines.provenance.walk import DESCENDANTS, Visible, Walk
 
 _TENANT = TenantId("warm-up")
 _RUN = "run:https://ci.example/0000000{}-0000-4000-8000-000000000000"
@@ -60,8 +62,12 @@ def _exercise(folder: Path) -> None:
         shown.flags.writeable = False
         visible = Visible(shown, shown, everything)
         _survey(snapshot, visible)
+        start = snapshot.find(_NAMES[0])
+        has_edges(snapshot, start, visible)
+        reach(snapshot, Walk(start, 3, DESCENDANTS), visible)
+        shortest_between(snapshot, visible, Walk(start, 3, DESCENDANTS), snapshot.find(_NAMES[2]))
         for undirected in (True, False):
-            walk = Walk(snapshot.find(_NAMES[0]), 3, undirected=undirected)
+            walk = Walk(start, 3, undirected=undirected)
             write_answer(snapshot, walk_compiled(snapshot, walk, visible), b"{}")
 
 

@@ -18,7 +18,7 @@ from mc_pipelines.foundation.errors import NotFoundError, UnavailableError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import impact
 from mc_pipelines.provenance.access import EVERYTHING, Reader, decide
-from mc_pipelines.provenance.cone import cone
+from mc_pipelines.provenance.cone import cone, cone_nodes
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims, ingest_many
 from mc_pipelines.provenance.generations import build_generation, check_structure
@@ -278,9 +278,10 @@ def test_a_claim_counts_once_however_often_it_is_made(
 def test_pages_of_an_impact_count_what_is_affected_once(
     database: TestDatabase, clock: FrozenClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first page reads now, those after it at the events of the first: two views, so two counts at most."""
-    counted = []
-    monkeypatch.setattr(impact, "cone", lambda *given, **more: counted.append(1) or cone(*given, **more))
+    """The first page counts; the second walks everything; those after it are cut from that walk."""
+    counted, walked = [], []
+    monkeypatch.setattr(impact, "cone_nodes", lambda *given, **more: counted.append(1) or cone_nodes(*given, **more))
+    monkeypatch.setattr(impact, "cone", lambda *given, **more: walked.append(1) or cone(*given, **more))
     store = store_of(database, tmp_path, clock)
     ingest_claims(database.app, ACME, sbom("hub", {f"p{n}": ["libc6"] for n in range(20)}), clock=clock)
     pages, cursor = [], None
@@ -292,7 +293,7 @@ def test_pages_of_an_impact_count_what_is_affected_once(
         if cursor is None:
             break
     assert len(pages) == 6
-    assert len(counted) == 2
+    assert (len(counted), len(walked)) == (1, 1)
     assert {page["counts"]["total"]["package"] for page in pages} == {20}
     assert len({node["id"] for page in pages for node in page["nodes"]}) == 21
     ingest_claims(database.app, ACME, sbom("more", {"p20": ["libc6"]}), clock=clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,11 +11,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mc_pipelines.provenance.kernel import walk_compiled
+from mc_pipelines.provenance.kernel import has_edges, walk_compiled
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
+from mc_pipelines.provenance.page import Whole
+from mc_pipelines.provenance.reach import reach
 from mc_pipelines.provenance.serialise import _write_plainly, write_graph
 from mc_pipelines.provenance.snapshot import Snapshot, take_snapshot
-from mc_pipelines.provenance.walk import Reached, Stop, Visible, Walk, walk_plainly
+from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Reached, Stop, Visible, Walk, walk_plainly
 from mc_pipelines_tests.provenance.small_graphs import IDS, Document, brute_force, kind_of, partition
 
 ends = st.integers(0, len(IDS) - 1)
@@ -111,6 +114,49 @@ def test_three_ways_agree(own, shared, compacted, step, start, walk, data) -> No
                 nodes, edges = nodes | found[0], edges | found[1]
         assert {IDS.index(snapshot.id_of(int(each))) for each in compiled.nodes} == nodes
         assert named_edges(snapshot, compiled) == edges
+
+
+@settings(max_examples=150, deadline=None)
+@given(documents, documents, st.integers(0, 6), st.integers(0, 6), ends, walks, st.data())
+def test_nodes_alone_and_pages_are_those_of_the_walk(own, shared, compacted, step, start, walk, data) -> None:
+    snapshot, folder = world(own, shared, compacted, step)
+    with folder:
+        number = snapshot.find(IDS[start])
+        if number < 0:
+            return
+        allowed = [data.draw(st.lists(st.booleans(), min_size=len(each), max_size=len(each))) for each in (own, shared)]
+        if data.draw(st.booleans()):
+            allowed = [[True] * len(own), [True] * len(shared)]
+        may = visible(snapshot, *allowed)
+        directions = data.draw(st.sampled_from([ANCESTORS, DESCENDANTS]))
+        walk = replace(walk, start=number, directions=directions, undirected=False, maximum_scanned=1_000_000)
+        whole, nodes = walk_compiled(snapshot, walk, may), reach(snapshot, walk, may)
+        assert nodes.nodes.tolist() == whole.nodes.tolist()
+        assert nodes.levels.tolist() == whole.levels.tolist()
+        assert nodes.stop is whole.stop
+        assert (nodes.cut > 0) == (len(whole.pruned) > 0) or whole.stop is not Stop.NONE
+        everybody = np.arange(-1, snapshot.nodes)
+        assert set(everybody[nodes.holds(everybody)].tolist()) == set(whole.nodes.tolist())
+        nearest = walk_plainly(snapshot, Walk(number, 1), may)
+        assert has_edges(snapshot, number, may) == bool(len(nearest.lower))
+        check_pages(snapshot, walk, may, data.draw(st.integers(1, 4)))
+
+
+def check_pages(snapshot: Snapshot, walk: Walk, may: Visible, limit: int) -> None:
+    """Pages cut from a walk that was kept are those that are walked to, byte for byte."""
+    kept, first = Whole.of(walk_compiled(snapshot, walk, may), walk.depth), (0, 0)
+    while True:
+        page = kept.page(first, limit)
+        until = min(first[0] + limit, walk.maximum_nodes)
+        again = walk_compiled(snapshot, replace(walk, maximum_nodes=until), may)
+        assert page.until == (len(again.nodes), len(again.lower))
+        assert page.reached.stop is again.stop
+        assert page.waiting.tolist() == again.nodes[again.unexpanded].tolist()
+        expected = write_graph(snapshot, again, first_node=first[0], first_edge=first[1])
+        assert write_graph(snapshot, page.reached, first_node=page.earlier) == expected
+        if page.until[0] < first[0] + limit or page.reached.stop is not Stop.NODES or until == walk.maximum_nodes:
+            return
+        first = page.until
 
 
 def check_json(snapshot: Snapshot, reached: Reached, written: tuple[bytes, bytes]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from mc_pipelines.api.access import AccessOf, ContextOf, guarded_router
+from mc_pipelines.api.access import AccessOf, ContextOf, QuestionRoute, guarded_router, survey
 from mc_pipelines.api.graph_reader import open_reader, parameters_of, sent
 from mc_pipelines.api.openapi import answers
 from mc_pipelines.provenance.diff import diff_answer
@@ -28,7 +28,7 @@ from mc_pipelines.provenance.request import (
 from mc_pipelines.provenance.revocation import revocation_answer
 from mc_pipelines.provenance.snapshots import snapshots_answer
 
-router = guarded_router("provenance")
+router = guarded_router("provenance", QuestionRoute)
 _NODE = "a digest, a package URL, a receipt or a run"
 _RECEIPT, _RUN = "sha256:" + "ab" * 32, "run:mc/019bd7c0"
 _NODES = [{"id": _RECEIPT, "kind": "receipt"}, {"id": _RUN, "kind": "execution"}]
@@ -107,6 +107,7 @@ def impact(request: Request, access: AccessOf, context: ContextOf) -> Response:
     response_class=Response,
     openapi_extra=parameters_of(DiffQuery, a=_NODE, b="the other node, or the same at another moment"),
 )
+@survey
 def diff(request: Request, access: AccessOf, context: ContextOf) -> Response:
     """Return what differs between two builds, or between what one stood on then and now."""
     reader = open_reader(request, access, context)
@@ -121,6 +122,7 @@ def diff(request: Request, access: AccessOf, context: ContextOf) -> Response:
     response_class=Response,
     openapi_extra=parameters_of(GapQuery, node="look among its ancestors only"),
 )
+@survey
 def gaps(request: Request, access: AccessOf, context: ContextOf) -> Response:
     """Return what is unverified, undescribed, pruned or contradictory, by how many live bundles stand on it."""
     reader = open_reader(request, access, context)
@@ -135,6 +137,7 @@ def gaps(request: Request, access: AccessOf, context: ContextOf) -> Response:
     response_class=Response,
     openapi_extra=parameters_of(BundleQuery, bundle="the bundle, or any other content"),
 )
+@survey
 def explain(request: Request, access: AccessOf, context: ContextOf) -> Response:
     """Return the gate's ruling: passed, failed or unknown, with a proof tree on the smallest evidence.
 
@@ -154,6 +157,7 @@ def explain(request: Request, access: AccessOf, context: ContextOf) -> Response:
     response_class=Response,
     openapi_extra=parameters_of(RevocationQuery, key="a key id or a signer", builder="a builder id"),
 )
+@survey
 def what_if(request: Request, access: AccessOf, context: ContextOf) -> Response:
     """Return which bundles pass now and would not if a key or a builder were revoked."""
     reader = open_reader(request, access, context)
