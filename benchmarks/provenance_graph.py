@@ -155,16 +155,18 @@ def rebuild(at: House) -> dict[str, Any]:
         for tenant in (PUBLIC, OTHER, TENANT)
     }
     wall = time.perf_counter() - begun
-    total = sum(one.edges for one in built.values())
-    adjacency = everything = 0
+    total, nodes = (sum(getattr(one, name) for one in built.values()) for name in ("edges", "nodes"))
+    adjacency = everything = ids = 0
     for one in built.values():
         file = open_generation(at.home / "generations" / one.path)
         adjacency += sum(file[name].nbytes for name in ADJACENCY_AND_IDS)
         everything += one.bytes
+        ids += file["ids"].nbytes
     return {
         "rebuild_s": wall,
         "rebuild_cpu_s": spent(at) - cpu,
-        "nodes": sum(one.nodes for one in built.values()),
+        "nodes": nodes,
+        "id_bytes_per_node": ids / nodes,
         "bytes_per_edge": adjacency / total,
         "bytes_per_edge_all": everything / total,
     }
@@ -533,7 +535,7 @@ def over_http(at: House, world: World, asked: Sequence[Asked], seconds: float, s
         }
         for one in asked
     ]
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"request_cpu_ms": web.request_parts(at.database, at.home, token)}
     with web.serving(at.home) as server:
         web.load(server, token, some, clients=1, seconds=min(5.0, seconds), check=_is_whole)
         for clients in (1, 8):

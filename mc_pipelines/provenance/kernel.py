@@ -435,19 +435,21 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         code,
         pruned[:cut],
         Stop(stop),
-        _left(queue, marks, walk, stop=stop, level=level),
+        _left(queue, marks, walk, nodes=nodes, stop=stop, level=level),
         found,
     )
 
 
-def _left(queue: Array, marks: Array, walk: Walk, *, stop: int, level: int) -> Array:
+def _left(queue: Array, marks: Array, walk: Walk, *, nodes: int, stop: int, level: int) -> Array:
+    """Return the places that the walk still meant to expand, ascending."""
     if stop == _NO_STOP:
         return np.empty(0, dtype=np.int64)
     until = 2 if level < walk.depth else 1
-    ways = [0] if walk.undirected else [each for each in range(2) if walk.directions >> each & 1]
-    return np.unique(np.concatenate([queue[each, marks[each, 0] : marks[each, until]] for each in ways])).astype(
-        np.int64
-    )
+    waiting = np.zeros(nodes, dtype=np.bool_)
+    for each in range(2):
+        if (1 if walk.undirected else walk.directions) >> each & 1:
+            waiting[queue[each, marks[each, 0] : marks[each, until]]] = True
+    return np.flatnonzero(waiting)
 
 
 @compiled
