@@ -136,25 +136,6 @@ def ancestry(snapshot: Snapshot, visible: Visible, starts: Sequence[int]) -> Anc
     return Ancestry(order[:nodes].copy(), place, first[: nodes + 1].copy(), upper[:edges], code[:edges], whole)
 
 
-def have_edges(snapshot: Snapshot, visible: Visible, numbers: Array) -> Array:
-    """Return a flag per node number: whether any edge at it may be seen."""
-    found = np.zeros(len(numbers), dtype=np.bool_)
-    _look(
-        snapshot.own.nodes,
-        snapshot.part,
-        snapshot.shared_part,
-        snapshot.common,
-        visible.everything,
-        visible.own,
-        visible.shared,
-        np.asarray(numbers, dtype=np.int64),
-        found,
-        np.empty((3, MAXIMUM_SEGMENTS + 1), dtype=np.int64),
-        np.empty(1, dtype=np.int64),
-    )
-    return found
-
-
 def _grown(array: Array, room: int) -> Array:
     larger = np.empty(room, dtype=array.dtype)
     larger[: len(array)] = array
@@ -218,41 +199,6 @@ def _collect(
         cursor += 1
     marks[_CURSOR], marks[_NODES], marks[_EDGES] = cursor, nodes, edges
     return needed
-
-
-@compiled
-def _look(
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    numbers: Array,
-    found: Array,
-    state: Array,
-    buffer: Array,
-) -> None:
-    for index in range(len(numbers)):
-        for way in range(2):
-            if not found[index]:
-                _, degree = gather(
-                    np.int64(numbers[index]),
-                    way == 0,
-                    own_nodes,
-                    part,
-                    shared,
-                    common,
-                    everything,
-                    own_mask,
-                    shared_mask,
-                    ALL_TYPES,
-                    ALL_KINDS,
-                    state,
-                    buffer,
-                )
-                found[index] = degree > 0
 
 
 @compiled

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from mc_pipelines.provenance.ancestry import Ancestry, have_edges
+from mc_pipelines.provenance.ancestry import Ancestry
 from mc_pipelines.provenance.identity import node_key
+from mc_pipelines.provenance.kernel import have_edges
 from mc_pipelines.provenance.location import Opened
 from mc_pipelines.provenance.model import KIND_CODE, PUBLIC
 from mc_pipelines.provenance.records import TYPE_MENTIONS

@@ -249,24 +249,41 @@ def _has_entry(
     return False
 
 
-def has_edges(snapshot: Snapshot, number: int, visible: Visible) -> bool:
-    """Tell whether a node has any visible edge, in either direction; a hub is told as fast as any other node."""
-    if not COMPILES:
-        nearest = Walk(number, 1, fan_out=1, maximum_nodes=2, maximum_edges=1)
-        return bool(len(walk_plainly(snapshot, nearest, visible).lower))
-    return bool(
-        _has_entry(
-            number,
-            snapshot.own.nodes,
-            snapshot.part,
-            snapshot.shared_part,
-            snapshot.common,
-            visible.everything,
-            visible.own,
-            visible.shared,
-            np.empty((3, LISTS), dtype=np.int64),
+@compiled
+def _look(
+    numbers: Array,
+    own_nodes: int,
+    part: Part,
+    shared: Part,
+    common: Common,
+    everything: bool,
+    own_mask: Array,
+    shared_mask: Array,
+    found: Array,
+    state: Array,
+) -> None:
+    for place in range(len(numbers)):
+        found[place] = _has_entry(
+            np.int64(numbers[place]), own_nodes, part, shared, common, everything, own_mask, shared_mask, state
         )
+
+
+def have_edges(snapshot: Snapshot, visible: Visible, numbers: Array) -> Array:
+    """Return a flag per node number: whether any edge at it may be seen; a hub costs no more than any other node."""
+    found = np.zeros(len(numbers), dtype=np.bool_)
+    _look(
+        np.ascontiguousarray(numbers, dtype=np.int64),
+        snapshot.own.nodes,
+        snapshot.part,
+        snapshot.shared_part,
+        snapshot.common,
+        visible.everything,
+        visible.own,
+        visible.shared,
+        found,
+        np.empty((3, LISTS), dtype=np.int64),
     )
+    return found
 
 
 @compiled

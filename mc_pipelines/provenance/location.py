@@ -21,7 +21,7 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import PRUNED, Filter, View
 from mc_pipelines.provenance.cursor import Cursor
 from mc_pipelines.provenance.identity import NodeId, node_key
-from mc_pipelines.provenance.kernel import has_edges
+from mc_pipelines.provenance.kernel import have_edges
 from mc_pipelines.provenance.labels import verification_of
 from mc_pipelines.provenance.log_reader import microseconds
 from mc_pipelines.provenance.model import EDGE_TYPES, PUBLIC, VerificationStatus
@@ -228,7 +228,7 @@ def aliases_of(opened: Opened, node: NodeId, resolve: str = "claimed") -> list[F
 
 
 def _has_edges(opened: Opened, number: int) -> bool:
-    return number >= 0 and has_edges(opened.snapshot, number, opened.view.visible)
+    return number >= 0 and bool(have_edges(opened.snapshot, opened.view.visible, np.array([number]))[0])
 
 
 def _is_mentioned(opened: Opened, node: str) -> bool:

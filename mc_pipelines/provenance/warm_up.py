@@ -16,13 +16,13 @@ import numpy as np
 
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import log_reader
-from mc_pipelines.provenance.ancestry import ancestry, have_edges
+from mc_pipelines.provenance.ancestry import ancestry
 from mc_pipelines.provenance.compaction import compact
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.generation_file import LAYOUT, open_generation, write_generation
 from mc_pipelines.provenance.generations import assemble
 from mc_pipelines.provenance.identity import node_key
-from mc_pipelines.provenance.kernel import has_edges, walk_compiled
+from mc_pipelines.provenance.kernel import have_edges, walk_compiled
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.partition import Partition, extend, unread
 from mc_pipelines.provenance.reach import reach
@@ -63,7 +63,6 @@ def _exercise(folder: Path) -> None:
         visible = Visible(shown, shown, everything)
         _survey(snapshot, visible)
         start = snapshot.find(_NAMES[0])
-        has_edges(snapshot, start, visible)
         reach(snapshot, Walk(start, 3, DESCENDANTS), visible)
         shortest_between(snapshot, visible, Walk(start, 3, DESCENDANTS), snapshot.find(_NAMES[2]))
         for undirected in (True, False):

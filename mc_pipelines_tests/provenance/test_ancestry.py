@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_pipelines.provenance import ancestry as module
-from mc_pipelines.provenance.ancestry import Ancestry, ancestry, have_edges
+from mc_pipelines.provenance.ancestry import Ancestry, ancestry
 from mc_pipelines.provenance.cone import cone
 from mc_pipelines.provenance.gate import rule
+from mc_pipelines.provenance.kernel import have_edges
 from mc_pipelines.provenance.location import open_view
 from mc_pipelines.provenance.request import GapQuery
 from mc_pipelines.provenance.rulings import rule_all

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mc_pipelines.provenance.kernel import has_edges, walk_compiled
+from mc_pipelines.provenance.kernel import have_edges, walk_compiled
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.page import Whole
 from mc_pipelines.provenance.reach import reach
@@ -138,7 +138,7 @@ def test_nodes_alone_and_pages_are_those_of_the_walk(own, shared, compacted, ste
         everybody = np.arange(-1, snapshot.nodes)
         assert set(everybody[nodes.holds(everybody)].tolist()) == set(whole.nodes.tolist())
         nearest = walk_plainly(snapshot, Walk(number, 1), may)
-        assert has_edges(snapshot, number, may) == bool(len(nearest.lower))
+        assert have_edges(snapshot, may, np.array([number])).tolist() == [bool(len(nearest.lower))]
         check_pages(snapshot, walk, may, data.draw(st.integers(1, 4)))
 
 
