@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -51,7 +51,7 @@ def check_keyless(part: SignedPart, roots: TrustRoots, artifact: bytes | None) -
     [signature, *more] = part.signatures
     if more:
         return Verification(status=_FAILED, reason="A keyless document carries exactly one signature.")
-    leaf = leaf_of(signature)
+    leaf = None if signature.certificate is None else signature.certificate.leaf()
     identity = None if leaf is None else identity_of(leaf)
     if leaf is None or identity is None:
         return Verification(status=_FAILED, reason="The certificate cannot be read, or names no identity.")
@@ -120,15 +120,6 @@ def matches_certificate(part: SignedPart, signature: PartSignature, leaf: x509.C
     except InvalidSignature:
         return False
     return True
-
-
-def leaf_of(signature: PartSignature) -> x509.Certificate | None:
-    """Return the first certificate that came with a signature; None where it cannot be read."""
-    chain = () if signature.certificate is None else signature.certificate.chain
-    try:
-        return x509.load_der_x509_certificate(chain[0]) if chain else None
-    except (ValueError, UnsupportedAlgorithm):
-        return None
 
 
 def identity_of(leaf: x509.Certificate) -> ClaimedIdentity | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import starmap
 from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.errors import InputError
@@ -26,11 +28,14 @@ from mc_pipelines.provenance.model import (
     Verification,
     VerificationStatus,
 )
+from mc_pipelines.provenance.readers.parsing import decode_base64
 
 _RESERVED = frozenset({"run", "pkg", "gitoid", "dataset", "job", "asset", "local"})
 """Schemes of ids that are no digests: an algorithm of such a name would let a digest pose as a run or a receipt."""
 _STRONG = ("sha256", "sha512", "sha384", "sha3_256", "sha3_512", "blake2b_256", "blake2b_512", "blake3")
 _HEX_LENGTH = {"sha256": 64, "sha512": 128, "sha384": 96}
+_UNSIGNED = Verification(status=VerificationStatus.UNSIGNED, reason="The document carries no signature.")
+_UNCHECKED = Verification(status=VerificationStatus.UNCHECKED, reason="The signature has not been checked.")
 _MAXIMUM_REMARKS = 100
 _LONGEST_SERIES = 500
 _GIT_HEX = 40
@@ -38,15 +43,29 @@ _CONTENT = frozenset({Kind.MANIFEST, Kind.PACKAGE, Kind.BUNDLE})
 _SOURCES = frozenset({Kind.MANIFEST, Kind.PACKAGE, Kind.BUNDLE, Kind.EXECUTION})
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate that came with a signature, unproved; ``chain`` is DER, leaf first."""
+class Certificate(msgspec.Struct, frozen=True):
+    """A certificate that came with a signature, unproved; decoded when it is judged.
 
-    chain: tuple[bytes, ...]
+    Attributes:
+        encoded: DER in base64, leaf first.
+        pem: or all of them in PEM.
+    """
+
+    encoded: tuple[str, ...] = ()
+    pem: str = ""
+
+    def leaf(self) -> x509.Certificate | None:
+        """Return the first certificate; None where there is none that can be read."""
+        try:
+            if self.pem:
+                return x509.load_pem_x509_certificates(self.pem.encode())[0]
+            decoded = next((der for one in self.encoded if (der := decode_base64(one))), None)
+            return None if decoded is None else x509.load_der_x509_certificate(decoded)
+        except (ValueError, UnsupportedAlgorithm):
+            return None
 
 
-@dataclass(frozen=True)
-class PartSignature:
+class PartSignature(msgspec.Struct, frozen=True):
     """One signature of a part; nothing in it is proved.
 
     Attributes:
@@ -60,8 +79,7 @@ class PartSignature:
     certificate: Certificate | None = None
 
 
-@dataclass(frozen=True)
-class SignedPart:
+class SignedPart(msgspec.Struct, frozen=True):
     """One signed thing in a document, as verification needs it; nothing in it is proved.
 
     Attributes:
@@ -96,8 +114,7 @@ class SignedPart:
     altered: str = ""
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """What a verification summary attestation (SLSA VSA) says.
 
     Attributes:
@@ -115,8 +132,7 @@ class Summary:
     targets: tuple[NodeId, ...]
 
 
-@dataclass(frozen=True)
-class RunEvents:
+class RunEvents(msgspec.Struct, frozen=True):
     """What a document of lineage events leaves open about a run.
 
     Attributes:
@@ -130,8 +146,7 @@ class RunEvents:
     waiting: tuple[NodeId, ...]
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """A document as read.
 
     Attributes:
@@ -145,8 +160,7 @@ class Reading:
     runs: tuple[RunEvents, ...] = ()
 
 
-@dataclass
-class Collector:
+class Collector(msgspec.Struct):
     """Gathers the claims of one document.
 
     Attributes:
@@ -162,13 +176,13 @@ class Collector:
     series: str | None = None
     version: int = 0
     low_value: bool = False
-    verification: Verification = field(default_factory=Verification)
-    parts: list[SignedPart] = field(default_factory=list)
+    verification: Verification | None = None
+    parts: list[SignedPart] = []
     runs: tuple[RunEvents, ...] = ()
-    nodes: dict[str, Node] = field(default_factory=dict)
-    edges: dict[tuple[NodeId, NodeId, EdgeType], None] = field(default_factory=dict)
-    aliases: dict[tuple[NodeId, NodeId], None] = field(default_factory=dict)
-    _remarks: Counter[str] = field(default_factory=Counter)
+    nodes: dict[str, Node] = {}
+    edges: dict[tuple[NodeId, NodeId, EdgeType], None] = {}
+    aliases: dict[tuple[NodeId, NodeId], None] = {}
+    _remarks: dict[str, int] = {}
     _clashes: bool = False
 
     @classmethod
@@ -178,7 +192,7 @@ class Collector:
 
     def remark(self, sentence: str) -> None:
         """Note what is odd in the document; the same sentence is counted, not repeated."""
-        self._remarks[sentence] += 1
+        self._remarks[sentence] = self._remarks.get(sentence, 0) + 1
 
     def node(
         self,
@@ -327,14 +341,14 @@ class Collector:
         return Reading(claims, tuple(self.parts), self.runs)
 
     def _verdict(self) -> Verification:
-        if self.verification.reason:
+        if self.verification is not None:
             return self.verification
         signed = sum(bool(part.signatures) for part in self.parts)
         if not signed:
-            return Verification(status=VerificationStatus.UNSIGNED, reason="The document carries no signature.")
-        sentence = (
-            "The signature has not been checked." if signed == 1 else f"{signed} signatures have not been checked."
-        )
+            return _UNSIGNED
+        if signed == 1:
+            return _UNCHECKED
+        sentence = f"{signed} signatures have not been checked."
         return Verification(status=VerificationStatus.UNCHECKED, reason=sentence)
 
     def _sentences(self) -> tuple[str, ...]:
@@ -361,6 +375,8 @@ class Collector:
 
 
 def _printable(text: str) -> str:
+    if text and text.isprintable():
+        return text
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text) or "unnamed"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from mc_pipelines.foundation.errors import InputError
@@ -19,6 +21,7 @@ _PACKED = {
     b"PK\x05\x06": "a ZIP archive",
     b"7z\xbc\xaf": "7z",
 }
+_XML = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+<")
 _TAG_VALUE = b"SPDXVersion:"
 _XZ = b"\xfd7zXZ\x00"
 _Present = msgspec.Raw | msgspec.UnsetType
@@ -68,7 +71,7 @@ def check_bytes(content: bytes) -> None:
     Raises:
         InputError: empty, too large, compressed, XML, or not UTF-8 text.
     """
-    if not content.strip():
+    if not content or content.isspace():
         raise InputError("The document is empty", field="document")
     if len(content) > MAXIMUM_DOCUMENT_BYTES:
         raise InputError(
@@ -77,10 +80,10 @@ def check_bytes(content: bytes) -> None:
             value=f"{len(content)} bytes",
             mend="split it",
         )
-    for magic, packing in _PACKED.items():
-        if content.startswith(magic):
-            raise InputError(f"The document is packed with {packing}", field="document", mend="unpack it first")
-    if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if content.startswith(tuple(_PACKED)):
+        packing = next(name for magic, name in _PACKED.items() if content.startswith(magic))
+        raise InputError(f"The document is packed with {packing}", field="document", mend="unpack it first")
+    if _XML.match(content):
         raise InputError("XML documents are not read", field="document", mend="convert it to the JSON form")
     if content.startswith(_TAG_VALUE):
         raise InputError("SPDX in tag-value form is not read", field="document", mend="convert it to the JSON form")

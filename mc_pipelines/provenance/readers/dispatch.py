@@ -11,9 +11,15 @@ from mc_pipelines.provenance.readers.cyclonedx import read_cyclonedx
 from mc_pipelines.provenance.readers.dagster_event import read_materialization
 from mc_pipelines.provenance.readers.debian import is_index, read_index, unpack_xz
 from mc_pipelines.provenance.readers.detect import check_bytes, is_xz, kind_of
-from mc_pipelines.provenance.readers.envelope import read_bundle, read_envelope, read_statement
+from mc_pipelines.provenance.readers.envelope import read_bundle, read_envelope, read_if_signed, read_statement
 from mc_pipelines.provenance.readers.openlineage import read_event, read_event_lines, read_events
-from mc_pipelines.provenance.readers.registries import read_gcb, read_npm, read_pep740, read_pep740_provenance
+from mc_pipelines.provenance.readers.registries import (
+    read_gcb,
+    read_if_pep740,
+    read_npm,
+    read_pep740,
+    read_pep740_provenance,
+)
 from mc_pipelines.provenance.readers.spdx2 import read_spdx2
 from mc_pipelines.provenance.readers.spdx3 import read_spdx3
 
@@ -36,6 +42,8 @@ def read(content: bytes, name: str) -> Reading:
         return collector.finish()
     if unpacked is not content:
         raise InputError("The document is packed with xz", field="document", mend="unpack it first")
+    if read_if_signed(content, collector) or read_if_pep740(content, collector):
+        return collector.finish()
     kind = kind_of(content)
     if kind == "lines":
         _read_lines(content, collector)

@@ -10,19 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.provenance.identity import NodeId, receipt_id
 from mc_pipelines.provenance.model import Kind
 from mc_pipelines.provenance.readers.collector import Certificate, Collector, PartSignature, SignedPart
-from mc_pipelines.provenance.readers.parsing import decode, decode_base64
+from mc_pipelines.provenance.readers.parsing import ONE_PASS, decode, decode_base64, decoder_of
 from mc_pipelines.provenance.readers.predicates import read_predicate
 from mc_pipelines.provenance.readers.statement import STATEMENT_TYPES, Frame, parse_frame, read_subjects
 
 IN_TOTO_TYPES = frozenset({"application/vnd.in-toto+json", "application/vnd.in-toto.provenance+dsse"})
+_SIGNED_NAMES = (b'"payloadType"', b'"verificationMaterial"')
+_AROUND_SIGNED = (b'"provenance_summary"', b'"attestations"', b'"attestation_bundles"')
+"""Members of documents that hold signed ones: those need no try."""
 MAXIMUM_SIGNATURES = 64
 MAXIMUM_CHAIN = 16
 
@@ -80,6 +81,60 @@ class BundleDocument(msgspec.Struct, rename="camel"):
     message_signature: _MessageSignature | None = None
 
 
+class _Signed(msgspec.Struct, rename="camel"):
+    """An envelope or a bundle, whichever it turns out to be, and the members that would make it something else."""
+
+    bom_format: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    spdx_version: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    graph: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="@graph")
+    statement_type: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="_type")
+    payload: str | msgspec.UnsetType = msgspec.UNSET
+    payload_type: str | msgspec.UnsetType = msgspec.UNSET
+    signatures: list[SignatureDocument] | None = None
+    media_type: str | msgspec.UnsetType = msgspec.UNSET
+    verification_material: _Material | msgspec.UnsetType = msgspec.UNSET
+    dsse_envelope: EnvelopeDocument | None = None
+    message_signature: _MessageSignature | None = None
+
+
+def read_if_signed(content: bytes, collector: Collector) -> bool:
+    """Read an envelope or a bundle in one pass over its bytes; return whether it was one.
+
+    Anything else, malformed ones too, is told apart and refused by :mod:`mc_pipelines.provenance.readers.detect`.
+
+    Raises:
+        InputError: what it signs is malformed.
+    """
+    if len(content) > ONE_PASS or not any(name in content for name in _SIGNED_NAMES):
+        return False
+    if any(name in content for name in _AROUND_SIGNED):
+        return False
+    try:
+        found = decoder_of(_Signed).decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    others = (found.bom_format, found.spdx_version, found.graph, found.statement_type)
+    if any(each is not msgspec.UNSET for each in others):
+        return False
+    return _read_found(found, content, collector)
+
+
+def _read_found(found: _Signed, content: bytes, collector: Collector) -> bool:
+    if found.payload_type is not msgspec.UNSET and found.payload is not msgspec.UNSET:
+        envelope = EnvelopeDocument(found.payload, found.payload_type, found.signatures)
+        read_dsse(envelope, content, collector, container="dsse", receipt=receipt_id(content))
+        return True
+    if found.payload_type is msgspec.UNSET and found.verification_material is not msgspec.UNSET:
+        if found.media_type is msgspec.UNSET:
+            return False
+        bundle = BundleDocument(
+            found.media_type, found.verification_material, found.dsse_envelope, found.message_signature
+        )
+        read_decoded_bundle(bundle, content, collector)
+        return True
+    return False
+
+
 def read_statement(content: bytes, collector: Collector) -> None:
     """Read an unsigned statement as a receipt that nobody vouches for.
 
@@ -106,7 +161,7 @@ def read_dsse(
     *,
     container: str,
     receipt: NodeId,
-    chain: tuple[bytes, ...] = (),
+    certificate: Certificate | None = None,
     key_hint: str | None = None,
 ) -> None:
     """Read a decoded envelope that stands in some container.
@@ -124,7 +179,9 @@ def read_dsse(
         )
     signatures = tuple(
         PartSignature(
-            one.keyid or "", decode_base64(one.sig) or None, Certificate(chain) if chain else _pem_chain(one.cert)
+            one.keyid or "",
+            decode_base64(one.sig) or None,
+            certificate or (Certificate(pem=one.cert) if one.cert else None),
         )
         for one in documents
     )
@@ -156,9 +213,13 @@ def read_bundle(content: bytes, collector: Collector) -> None:
     Raises:
         InputError: it is malformed, or signs nothing.
     """
-    bundle = decode(content, BundleDocument, what="sigstore bundle")
+    read_decoded_bundle(decode(content, BundleDocument, what="sigstore bundle"), content, collector)
+
+
+def read_decoded_bundle(bundle: BundleDocument, content: bytes, collector: Collector) -> None:
+    """Read a bundle that was decoded from ``content``; see :func:`read_bundle`."""
     material = bundle.verification_material or _Material()
-    chain = _chain_of(material)
+    certificate = _certificate_of(material)
     hint = None if material.public_key is None else material.public_key.hint or ""
     receipt = receipt_id(content)
     if bundle.dsse_envelope is not None:
@@ -168,7 +229,7 @@ def read_bundle(content: bytes, collector: Collector) -> None:
             collector,
             container="sigstore-bundle",
             receipt=receipt,
-            chain=chain,
+            certificate=certificate,
             key_hint=hint,
         )
         return
@@ -185,7 +246,7 @@ def read_bundle(content: bytes, collector: Collector) -> None:
         raise InputError("A message signature states no SHA-256 of its artifact", field="messageDigest")
     collector.node(subject, Kind.PACKAGE, stub=True)
     collector.signs(receipt, subject)
-    signature = PartSignature("", decode_base64(message.signature) or None, Certificate(chain) if chain else None)
+    signature = PartSignature("", decode_base64(message.signature) or None, certificate)
     collector.parts.append(
         SignedPart(
             receipt,
@@ -237,19 +298,9 @@ def _read_payload(
     )
 
 
-def _pem_chain(text: str | None) -> Certificate | None:
-    if not text:
-        return None
-    try:
-        found = x509.load_pem_x509_certificates(text.encode())
-    except ValueError:
-        return Certificate(())
-    return Certificate(tuple(one.public_bytes(Encoding.DER) for one in found[:MAXIMUM_CHAIN]))
-
-
-def _chain_of(material: _Material) -> tuple[bytes, ...]:
+def _certificate_of(material: _Material) -> Certificate | None:
     documents = [] if material.certificate is None else [material.certificate]
     if not documents and material.x509_certificate_chain is not None:
         documents = material.x509_certificate_chain.certificates or []
-    decoded = [decode_base64(one.raw_bytes) for one in documents[:MAXIMUM_CHAIN]]
-    return tuple(one for one in decoded if one)
+    encoded = tuple(one.raw_bytes for one in documents[:MAXIMUM_CHAIN] if one.raw_bytes)
+    return Certificate(encoded) if encoded else None

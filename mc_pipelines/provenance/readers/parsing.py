@@ -13,6 +13,9 @@ from mc_pipelines.foundation.errors import InputError
 MAXIMUM_DOCUMENT_BYTES = 256 * 1024 * 1024
 """A larger document is refused before it is parsed."""
 
+ONE_PASS = 1 << 20
+"""Bytes up to which a document is decoded as what it most likely is, before its format is told."""
+
 Document = TypeVar("Document")
 
 
@@ -51,6 +54,10 @@ def decode_base64(text: str | None) -> bytes | None:
     """
     if text is None:
         return None
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)  # what nearly all are
+    except (binascii.Error, ValueError):
+        pass
     normal = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(normal + "=" * (-len(normal) % 4), validate=True)

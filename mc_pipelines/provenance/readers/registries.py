@@ -7,27 +7,33 @@ it is compared with the signed payload, and where it contradicts it the part is 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.provenance.identity import receipt_id
-from mc_pipelines.provenance.readers.collector import Collector, SignedPart
+from mc_pipelines.provenance.readers.collector import Certificate, Collector, SignedPart
 from mc_pipelines.provenance.readers.envelope import EnvelopeDocument, SignatureDocument, read_bundle, read_dsse
-from mc_pipelines.provenance.readers.parsing import decode, decode_base64
+from mc_pipelines.provenance.readers.parsing import ONE_PASS, decode, decoder_of
 
 MAXIMUM_RECEIPTS = 10_000
 _IN_TOTO = "application/vnd.in-toto+json"
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})(?![0-9a-fA-F])")
 
 
+class _Build(msgspec.Struct):
+    """The readable copies of what the envelope holds."""
+
+    intoto: Any = msgspec.field(default=None, name="intotoStatement")
+    slsa: Any = msgspec.field(default=None, name="inTotoSlsaProvenanceV1")
+
+
 class _Occurrence(msgspec.Struct, rename="camel"):
     envelope: msgspec.Raw
     kind: str | None = None
     resource_uri: str | None = None
-    build: dict[str, Any] | None = None
+    build: _Build | None = None
 
 
 class _Occurrences(msgspec.Struct):
@@ -110,22 +116,54 @@ def read_npm(content: bytes, collector: Collector) -> None:
     collector.format = f"npm-{collector.format}"
 
 
+class _PepAlone(_Pep, kw_only=True):
+    """An attestation, and the members that would make it something else."""
+
+    bom_format: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="bomFormat")
+    spdx_version: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="spdxVersion")
+    graph: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="@graph")
+    statement_type: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="_type")
+    payload_type: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="payloadType")
+    material: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="verificationMaterial")
+
+
+def read_if_pep740(content: bytes, collector: Collector) -> bool:
+    """Read one PEP 740 attestation in one pass over its bytes; return whether it was one.
+
+    Raises:
+        InputError: what it signs is malformed.
+    """
+    if len(content) > ONE_PASS or b'"verification_material"' not in content or b'"attestation_bundles"' in content:
+        return False
+    try:
+        found = decoder_of(_PepAlone).decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    others = (found.bom_format, found.spdx_version, found.graph, found.statement_type)
+    if any(each is not msgspec.UNSET for each in (*others, found.payload_type, found.material)):
+        return False
+    _read_pep740(found, content, collector)
+    return True
+
+
 def read_pep740(content: bytes, collector: Collector) -> None:
     """Read one PEP 740 attestation.
 
     Raises:
         InputError: it is malformed or of another version.
     """
-    document = decode(content, _Pep, what="PEP 740 attestation")
+    _read_pep740(decode(content, _Pep, what="PEP 740 attestation"), content, collector)
+
+
+def _read_pep740(document: _Pep, content: bytes, collector: Collector) -> None:
     if document.version != 1:
         raise InputError("Only version 1 of PEP 740 attestations is read", field="version", value=document.version)
-    certificate = decode_base64(document.verification_material.certificate)
     envelope = EnvelopeDocument(
         document.envelope.statement, _IN_TOTO, [SignatureDocument(sig=document.envelope.signature)]
     )
     # A certificate that cannot be decoded stays one: it is judged, and fails, as such.
-    chain = (certificate or b"\0",)
-    read_dsse(envelope, content, collector, container="pep740", receipt=receipt_id(content), chain=chain)
+    certificate = Certificate((document.verification_material.certificate,))
+    read_dsse(envelope, content, collector, container="pep740", receipt=receipt_id(content), certificate=certificate)
     collector.format = "pep740"
 
 
@@ -151,7 +189,7 @@ def _check_count(count: int) -> None:
 def _mark(collector: Collector, altered: str) -> None:
     if altered:
         collector.remark(altered)
-        collector.parts[-1] = replace(collector.parts[-1], altered=altered)
+        collector.parts[-1] = msgspec.structs.replace(collector.parts[-1], altered=altered)
 
 
 def _contradiction(part: SignedPart, occurrence: _Occurrence, image: _ImageSummary | None) -> str:
@@ -163,12 +201,10 @@ def _contradiction(part: SignedPart, occurrence: _Occurrence, image: _ImageSumma
         return "The resource beside the envelope is not a signed subject."
     if image is not None and not _digests(image.digest) | _digests(image.fully_qualified_digest) <= signed:
         return "The image summary names another digest than the signed subject."
-    payload = decode(part.payload, dict[str, Any], what="signed payload")
-    for copy in (
-        (occurrence.build or {}).get("intotoStatement"),
-        (occurrence.build or {}).get("inTotoSlsaProvenanceV1"),
-    ):
-        if isinstance(copy, dict) and any(payload.get(key) != value for key, value in copy.items()):
+    copies = [] if occurrence.build is None else [occurrence.build.intoto, occurrence.build.slsa]
+    for copy in (each for each in copies if isinstance(each, dict)):
+        payload = decode(part.payload, dict[str, Any], what="signed payload")
+        if any(payload.get(key) != value for key, value in copy.items()):
             return "The readable copy beside the envelope differs from the signed payload."
     return ""
 
