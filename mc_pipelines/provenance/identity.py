@@ -22,6 +22,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import NewType
 from urllib.parse import quote
 
@@ -45,6 +46,14 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NODE_ID = r"[A-Za-z][A-Za-z0-9_]{0,31}:[^\x00-\x1f\x7f\ud800-\udfff]*+"
 _NODE_IDS = re.compile(rf"{_NODE_ID}(?:\x00{_NODE_ID})*+")
+_VERSION_AND_QUALIFIERS = r"(?:@(?:[A-Za-z0-9._~:-]|%2B)+)?(?:\?[a-z][a-z0-9._-]*=[A-Za-z0-9._~:-]+(?:&[a-z][a-z0-9._-]*=[A-Za-z0-9._~:-]+)*)?"
+_CANONICAL_PURL = re.compile(
+    r"pkg:(?:(?:cargo|conda|deb|docker|gem|generic|golang|maven|nuget|rpm|swift)/[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*"
+    r"|(?:alpm|apk|composer|github|gitlab|hex)/[a-z0-9._~-]+(?:/[a-z0-9._~-]+)*"
+    r"|npm/(?:%40[a-z0-9._~-]+/)?[a-z0-9._~-]+"
+    rf"|pypi/[a-z0-9.~-]+){_VERSION_AND_QUALIFIERS}"
+)
+"""Purls that are canonical as they stand, if their qualifiers are in order: what the library, slowly, would say too."""
 _NAMED_SCHEMES = frozenset({"dataset", "job", "asset", "local"})
 
 
@@ -82,10 +91,17 @@ def package_id(purl: str, *, field: str = "purl") -> NodeId:
     Raises:
         InputError: the text is no purl.
     """
+    if _CANONICAL_PURL.fullmatch(purl) and _in_order(purl):
+        return NodeId(purl)
     try:
         return NodeId(PackageURL.from_string(purl).to_string())
     except ValueError as error:
         raise InputError(f"Not a package URL: {error}", field=field, value=purl) from error
+
+
+def _in_order(purl: str) -> bool:
+    keys = [each.partition("=")[0] for each in purl.partition("?")[2].split("&")]
+    return len(keys) == 1 or all(first < second for first, second in pairwise(keys))
 
 
 def receipt_id(envelope: bytes) -> NodeId:
