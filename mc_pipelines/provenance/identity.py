@@ -46,9 +46,11 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NODE_ID = r"[A-Za-z][A-Za-z0-9_]{0,31}:[^\x00-\x1f\x7f\ud800-\udfff]*+"
 _NODE_IDS = re.compile(rf"{_NODE_ID}(?:\x00{_NODE_ID})*+")
-_VERSION_AND_QUALIFIERS = r"(?:@(?:[A-Za-z0-9._~:-]|%2B)+)?(?:\?[a-z][a-z0-9._-]*=[A-Za-z0-9._~:-]+(?:&[a-z][a-z0-9._-]*=[A-Za-z0-9._~:-]+)*)?"
+_QUALIFIER = r"[a-z][a-z0-9._-]*=[A-Za-z0-9._~:-]+"
+_VERSION_AND_QUALIFIERS = rf"(?:@(?:[A-Za-z0-9._~:-]|%2B)+)?(?:\?{_QUALIFIER}(?:&{_QUALIFIER})*)?"
 _CANONICAL_PURL = re.compile(
-    r"pkg:(?:(?:cargo|conda|deb|docker|gem|generic|golang|maven|nuget|rpm|swift)/[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*"
+    r"pkg:(?:(?:cargo|conda|deb|docker|gem|generic|golang|maven|nuget|rpm|swift)"
+    r"/[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*"
     r"|(?:alpm|apk|composer|github|gitlab|hex)/[a-z0-9._~-]+(?:/[a-z0-9._~-]+)*"
     r"|npm/(?:%40[a-z0-9._~-]+/)?[a-z0-9._~-]+"
     rf"|pypi/[a-z0-9.~-]+){_VERSION_AND_QUALIFIERS}"
