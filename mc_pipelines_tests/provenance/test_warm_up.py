@@ -15,10 +15,11 @@ from mc_pipelines.provenance.access import EVERYTHING
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims
+from mc_pipelines.provenance.gaps import gaps_answer
 from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import DIRECTIONS, GraphQuery
+from mc_pipelines.provenance.request import DIRECTIONS, GapQuery, GraphQuery
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.warm_up import warm_up
 from mc_pipelines_tests.conftest import TestDatabase
@@ -31,7 +32,7 @@ def compiled_kinds() -> dict[str, int]:
     found = {}
     for module in pkgutil.iter_modules(provenance.__path__, provenance.__name__ + "."):
         for name, value in vars(importlib.import_module(module.name)).items():
-            if hasattr(value, "signatures"):
+            if hasattr(value, "nopython_signatures"):
                 found[f"{module.name}.{name}"] = len(value.signatures)
     return found
 
@@ -51,6 +52,7 @@ def test_nothing_compiles_after_it(database: TestDatabase, clock: FrozenClock, t
     def ask() -> None:
         for direction in DIRECTIONS:
             graph_answer(store, ACME, GraphQuery(purl("libc6"), 3, direction), EVERYTHING, CursorKey(b"key"))
+        gaps_answer(store, ACME, GapQuery(node=purl("libc6")), EVERYTHING)
 
     for name in ("a", "b", "c"):
         send(name)
