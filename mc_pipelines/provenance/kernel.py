@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
-from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of
+from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of, shared_number
 from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Reached, Stop, Visible, Walk, walk_plainly
 
 Array = NDArray[Any]
@@ -29,6 +29,8 @@ _NO_STOP, _STOP_NODES, _STOP_EDGES, _STOP_SCANNED = 0, 1, 2, 3
 _END = -1
 _SEGMENT_BITS = SHARED_BIT - 1
 LISTS = MAXIMUM_SEGMENTS + 1
+_AHEAD = 64
+"""Nodes whose memory is asked for before the first of them is expanded."""
 _CURSOR, _FLOOR, _WHICH = 0, 1, 2
 """Rows of a merge's state: the next place to read, the last one, and 1 for a list of a segment."""
 
@@ -123,8 +125,26 @@ def _holds(side: Side, node: int, bits: int, entry: int, everything: bool, mask:
 
 
 @compiled
-def _run(side: Side, node: int, out: Array) -> tuple[int, int]:
-    """Put the newest entries of a node into ``out``, where the generation has all and hides none."""
+def _remembered(degrees: Array, node: int, up: bool) -> int:
+    """Return how many visible entries a hub has, where this view has counted them before; -1 otherwise."""
+    name = (np.int64(node) << 1 | np.int64(up)) + 1
+    held = degrees[(name * 0x9E3779B1 >> 12) & (len(degrees) - 1)]
+    return np.int64(held & np.uint64(0xFFFFFFFF)) if np.int64(held >> np.uint64(32)) == name else np.int64(-1)
+
+
+@compiled
+def _remember(degrees: Array, node: int, up: bool, degree: int) -> None:
+    """Keep how many visible entries a hub has, in one number, so that no thread reads half of it."""
+    name = (np.int64(node) << 1 | np.int64(up)) + 1
+    degrees[(name * 0x9E3779B1 >> 12) & (len(degrees) - 1)] = np.uint64(name) << np.uint64(32) | np.uint64(degree)
+
+
+@compiled
+def _run(side: Side, node: int, out: Array, degree: int) -> tuple[int, int]:
+    """Put the newest entries of a node into ``out``, where the generation has all and hides none.
+
+    They are counted only where ``degree`` does not say how many there are.
+    """
     begin, end = offset_at(side.start, node), offset_at(side.start, node + 1)
     kept, limit, place, taken = 0, len(out), end - 1, np.int64(_END)
     while place >= begin and kept < limit:
@@ -134,6 +154,8 @@ def _run(side: Side, node: int, out: Array) -> tuple[int, int]:
             kept += 1
             taken = entry
         place -= 1
+    if degree >= 0 and kept == limit:
+        return kept, degree
     degree = kept
     while place >= begin:  # the rest is counted only
         degree += side.entries[place] != side.entries[place + 1]
@@ -152,6 +174,7 @@ def gather(
     everything: bool,
     own_mask: Array,
     shared_mask: Array,
+    degrees: Array,
     types: int,
     kinds: int,
     state: Array,
@@ -159,6 +182,8 @@ def gather(
 ) -> tuple[int, int]:
     """Put a node's newest visible entries into ``out``; return how many, and how many there are."""
     kept, degree, limit = 0, 0, len(out)
+    unfiltered = types == ALL_TYPES and kinds == ALL_KINDS
+    known_degree = _remembered(degrees, node, up) if unfiltered else np.int64(-1)
     side = part.up if up else part.down
     bits, there, mine = 0, np.int64(node) - own_nodes, node < own_nodes
     if mine:
@@ -166,15 +191,9 @@ def gather(
         bits = np.int64(known & _SEGMENT_BITS)
         there = np.int64(-1)
         if known & SHARED_BIT:
-            there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
-        if (
-            bits == 0
-            and everything
-            and types == ALL_TYPES
-            and kinds == ALL_KINDS
-            and node + 1 < offset_count(side.start)
-        ):
-            kept, degree = _run(side, node, out)
+            there = shared_number(common, node)
+        if bits == 0 and everything and unfiltered and node + 1 < offset_count(side.start):
+            kept, degree = _run(side, node, out, known_degree)
         else:
             lists = _open(side, node, bits, state)
             while True:
@@ -187,32 +206,39 @@ def gather(
                     if kept < limit:
                         out[kept] = entry
                         kept += 1
+                    elif known_degree >= 0:
+                        return kept, known_degree
                     degree += 1
-    if there < 0:
-        return kept, degree
-    theirs = shared.up if up else shared.down
-    lists = _open(theirs, there, np.int64(shared.touched[there]), state)
-    while True:
-        entry = _next(theirs, lists, state, everything, shared_mask)
-        if entry == _END:
-            break
-        if not types >> (entry & 3) & 1:
-            continue
-        other = entry >> 2
-        here = np.int64(common.to_own[other])
-        if here >= 0:
-            kind = np.int64(part.kind[here])
-            entry = here << 2 | entry & 3
-            if mine and _holds(side, node, bits, entry, everything, own_mask):
+    if kept == limit and known_degree >= 0:
+        return kept, known_degree
+    if there >= 0:
+        theirs = shared.up if up else shared.down
+        lists = _open(theirs, there, np.int64(shared.touched[there]), state)
+        while True:
+            entry = _next(theirs, lists, state, everything, shared_mask)
+            if entry == _END:
+                break
+            if not types >> (entry & 3) & 1:
                 continue
-        else:
-            kind = np.int64(shared.kind[other])
-            entry = (own_nodes + other) << 2 | entry & 3
-        if kinds >> (kind & 7) & 1:
-            if kept < limit:
-                out[kept] = entry
-                kept += 1
-            degree += 1
+            other = entry >> 2
+            here = np.int64(common.to_own[other])
+            if here >= 0:
+                kind = np.int64(part.kind[here])
+                entry = here << 2 | entry & 3
+                if mine and _holds(side, node, bits, entry, everything, own_mask):
+                    continue
+            else:
+                kind = np.int64(shared.kind[other])
+                entry = (own_nodes + other) << 2 | entry & 3
+            if kinds >> (kind & 7) & 1:
+                if kept < limit:
+                    out[kept] = entry
+                    kept += 1
+                elif known_degree >= 0:
+                    return kept, known_degree
+                degree += 1
+    if unfiltered and degree > limit:
+        _remember(degrees, node, up, degree)
     return kept, degree
 
 
@@ -235,7 +261,7 @@ def _has_entry(
         bits = np.int64(known & _SEGMENT_BITS)
         there = np.int64(-1)
         if known & SHARED_BIT:
-            there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
+            there = shared_number(common, node)
         for way in range(2):
             side = part.up if way == 0 else part.down
             if _next(side, _open(side, node, bits, state), state, everything, own_mask) != _END:
@@ -297,6 +323,38 @@ def _slot_of(node: int, table: Array, order: Array) -> int:
 
 
 @compiled
+def _look_ahead(
+    order: Array, places: Array, up: bool, own_nodes: int, part: Part, shared: Part, common: Common, spans: Array
+) -> None:
+    """Touch what expanding some nodes reads first, so that their memory is waited for together and not one by one."""
+    side, theirs = (part.up, shared.up) if up else (part.down, shared.down)
+    held, held_there = offset_count(side.start) - 1, offset_count(theirs.start) - 1
+    known = np.uint8(0)
+    for index in range(len(places)):
+        node = np.int64(order[places[index]])
+        spans[index, 0], spans[index, 1] = -1, -1
+        if node < own_nodes:
+            known |= part.touched[node]
+            if node < held:
+                spans[index, 0] = offset_at(side.start, node + 1)
+    for index in range(len(places)):
+        node = np.int64(order[places[index]])
+        there = node - own_nodes
+        if there < 0 and part.touched[node] & SHARED_BIT:
+            there = shared_number(common, node)
+        if 0 <= there < held_there:
+            spans[index, 1] = offset_at(theirs.start, there + 1)
+            known |= shared.touched[there]
+    ahead = np.uint32(known)
+    for index in range(len(places)):
+        if spans[index, 0] > 0:
+            ahead |= side.entries[spans[index, 0] - 1]
+        if spans[index, 1] > 0:
+            ahead |= theirs.entries[spans[index, 1] - 1]
+    spans[len(places), 0] = np.int64(ahead)  # a use of what was read, or the compiler would not read it
+
+
+@compiled
 def _walk(
     first: int,
     depth: int,
@@ -309,6 +367,7 @@ def _walk(
     everything: bool,
     own_mask: Array,
     shared_mask: Array,
+    degrees: Array,
     types: int,
     kinds: int,
     maximum_nodes: int,
@@ -324,6 +383,7 @@ def _walk(
     marks: Array,
     state: Array,
     buffer: Array,
+    spans: Array,
 ) -> tuple[int, int, int, int, bool, int]:
     table[_slot_of(first, table, order)] = 0
     order[0] = first
@@ -340,7 +400,14 @@ def _walk(
         for each in range(2):
             if not passes >> each & 1:
                 continue
+            looked = marks[each, 0]
             while stop == _NO_STOP and marks[each, 0] < marks[each, 1]:
+                if marks[each, 0] == looked:
+                    looked = min(looked + _AHEAD, marks[each, 1])
+                    next_ones = queue[each, marks[each, 0] : looked]
+                    for way in range(2):
+                        if undirected or way == each:
+                            _look_ahead(order, next_ones, way == 0, own_nodes, part, shared, common, spans)
                 place = queue[each, marks[each, 0]]
                 node = np.int64(order[place])
                 for way in range(2):
@@ -356,6 +423,7 @@ def _walk(
                         everything,
                         own_mask,
                         shared_mask,
+                        degrees,
                         types,
                         kinds,
                         state,
@@ -425,6 +493,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         visible.everything,
         visible.own,
         visible.shared,
+        visible.degrees,
         walk.types,
         walk.kinds,
         walk.maximum_nodes,
@@ -440,6 +509,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         marks,
         np.empty((3, LISTS), dtype=np.int64),
         np.empty(walk.fan_out, dtype=np.int64),
+        np.empty((_AHEAD + 1, 2), dtype=np.int64),
     )
     lower, upper, code = edges[:found].T
     if repeats:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.kernel import LISTS, gather
 from mc_pipelines.provenance.offsets import offset_at, offset_count
-from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Snapshot, position_of
+from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Snapshot, shared_number
 from mc_pipelines.provenance.walk import ALL_KINDS, ANCESTORS, Stop, Visible, Walk, walk_plainly
 
 Array = NDArray[Any]
@@ -43,6 +43,7 @@ def _reach(
     everything: bool,
     own_mask: Array,
     shared_mask: Array,
+    degrees: Array,
     types: int,
     kinds: int,
     maximum_nodes: int,
@@ -93,6 +94,7 @@ def _reach(
                         everything,
                         own_mask,
                         shared_mask,
+                        degrees,
                         types,
                         kinds,
                         state,
@@ -247,6 +249,7 @@ class Front:
             visible.everything,
             visible.own,
             visible.shared,
+            visible.degrees,
             walk.types,
             walk.kinds,
             walk.maximum_nodes,
@@ -291,7 +294,7 @@ def _weight(nodes: Array, up: bool, own_nodes: int, part: Part, shared: Part, co
         if node < own_nodes:
             there = np.int64(-1)
             if part.touched[node] & SHARED_BIT:
-                there = np.int64(common.shared[position_of(common.own, 0, len(common.own), node)])
+                there = shared_number(common, node)
             if node < held:
                 total += offset_at(side.start, node + 1) - offset_at(side.start, node)
         if 0 <= there < held_there:
@@ -310,6 +313,7 @@ def _steps(
     everything: bool,
     own_mask: Array,
     shared_mask: Array,
+    degrees: Array,
     types: int,
     wanted: Array,
     out: Array,
@@ -328,6 +332,7 @@ def _steps(
             everything,
             own_mask,
             shared_mask,
+            degrees,
             types,
             ALL_KINDS,
             state,
@@ -368,6 +373,7 @@ def steps_between(snapshot: Snapshot, visible: Visible, nodes: Array, wanted: Ar
             visible.everything,
             visible.own,
             visible.shared,
+            visible.degrees,
             walk.types,
             bits,
             out,

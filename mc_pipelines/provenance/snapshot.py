@@ -26,6 +26,8 @@ from mc_pipelines.provenance.partition import Partition, unread
 Array = NDArray[Any]
 SHARED = np.uint32(1 << 31)
 """Marks, in an entry's event, an event of the shared partition."""
+BLOCK = 64
+"""Numbers that are looked up together."""
 SHARED_BIT = 128
 """Marks a node of the tenant that the shared partition knows too."""
 UP, DOWN = 1, 2
@@ -91,11 +93,13 @@ class Common(NamedTuple):
         to_own: per shared node, its number in the tenant's partition, -1 for none.
         own: numbers in the tenant's partition of the nodes in common, ascending.
         shared: their numbers in the shared partition.
+        begins: of each :data:`BLOCK` of the tenant's numbers, where those in common begin; one more than blocks.
     """
 
     to_own: Array
     own: Array
     shared: Array
+    begins: Array
 
 
 @dataclass(frozen=True)
@@ -194,8 +198,7 @@ class Snapshot:
         own = self.own.nodes
         if number >= own:
             return number - own
-        place = int(position_of(self.common.own, 0, len(self.common.own), number))
-        return -1 if place < 0 else int(self.common.shared[place])
+        return int(shared_number(self.common, number))
 
 
 def take_snapshot(own: Partition, shared: Partition | None, before: Snapshot | None = None) -> Snapshot:
@@ -292,7 +295,7 @@ _NOTHING = np.zeros(0, dtype=np.int32)
 def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -> Common:
     """Find the nodes in common, of those that either partition has learnt since ``before``."""
     if shared is None:
-        return Common(_frozen(_NOTHING), _frozen(_NOTHING), _frozen(_NOTHING))
+        return Common(_frozen(_NOTHING), _frozen(_NOTHING), _frozen(_NOTHING), _begins(_NOTHING, own.nodes))
     known_own, known_shared = 0, 0
     to_own: Array = np.full(shared.nodes, -1, dtype=np.int32)
     if before is not None and before.shared is not None and before.shared.generation == shared.generation:
@@ -307,7 +310,26 @@ def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -
     both = np.flatnonzero(to_own >= 0)
     mine = to_own[both]
     order = np.argsort(mine, kind="stable")
-    return Common(_frozen(to_own), _frozen(mine[order]), _frozen(both[order].astype(np.int32)))
+    mine = mine[order]
+    return Common(_frozen(to_own), _frozen(mine), _frozen(both[order].astype(np.int32)), _begins(mine, own.nodes))
+
+
+def _begins(mine: Array, nodes: int) -> Array:
+    counts = np.bincount(mine // BLOCK, minlength=nodes // BLOCK + 1)
+    return _frozen(np.append([0], np.cumsum(counts)).astype(np.int32))
+
+
+@compiled
+def shared_number(common: Common, node: int) -> Any:
+    """Return the number in the shared partition of a node of the tenant's, -1 where that does not know it.
+
+    A search over all of them would wait for memory at every step; of a block there are a few, side by side.
+    """
+    block = np.int64(node) // BLOCK
+    for place in range(common.begins[block], common.begins[block + 1]):
+        if common.own[place] == node:
+            return np.int64(common.shared[place])
+    return np.int64(-1)
 
 
 @compiled

@@ -10,7 +10,7 @@ stops at a cap is a prefix of the walk without it, which is what pages are made 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -23,6 +23,8 @@ Array = NDArray[Any]
 ALL_TYPES = 0b1111
 ALL_KINDS = 0b11111
 ANCESTORS, DESCENDANTS = UP, DOWN
+HUBS = 4096
+"""Nodes and directions whose degree is kept; a power of two."""
 
 
 class Stop(IntEnum):
@@ -71,11 +73,13 @@ class Visible:
         own: 1 where the event's claims are visible.
         shared: the same for the shared partition.
         everything: whether all bytes are 1, so that entries need not be looked up.
+        degrees: how many visible entries hubs have, as walks have counted them; kept by the kernel.
     """
 
     own: Array
     shared: Array
     everything: bool
+    degrees: Array = field(default_factory=lambda: np.zeros(HUBS, dtype=np.uint64), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
