@@ -99,6 +99,8 @@ class Nodes:
     def joined(cls, parts: Sequence[Nodes]) -> Nodes:
         """Return the rows of consecutive parts as one."""
         before = np.cumsum([0, *(len(part.text) for part in parts)])
+        text_ = np.concatenate([np.empty(0, dtype=np.uint8), *(part.text for part in parts)])
+        text_.flags.writeable = False  # as it is in each part: one type for what is compiled
         return cls(
             np.concatenate([np.empty(0, dtype=np.uint64), *(part.high for part in parts)]),
             np.concatenate([np.empty(0, dtype=np.uint64), *(part.low for part in parts)]),
@@ -108,7 +110,7 @@ class Nodes:
                 [np.empty(0, dtype=np.int64), *(part.begin + skip for part, skip in zip(parts, before, strict=False))]
             ),
             np.concatenate([np.empty(0, dtype=np.int64), *(part.length for part in parts)]),
-            np.concatenate([np.empty(0, dtype=np.uint8), *(part.text for part in parts)]),
+            text_,
         )
 
 

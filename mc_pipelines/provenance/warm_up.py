@@ -76,6 +76,8 @@ def _survey(snapshot: Snapshot, visible: Visible) -> None:
     above.count(above.place[starts])
     above.below(np.ones(len(above.nodes), dtype=np.bool_))
     have_edges(snapshot, visible, above.nodes)
+    for number in range(snapshot.nodes):
+        snapshot.id_of(number)
 
 
 def _partition(folder: Path, tenant: TenantId, last: int = len(_EVENTS)) -> Partition:
