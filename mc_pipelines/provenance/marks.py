@@ -7,7 +7,7 @@ root adds ancestors and takes none away. (What retention itself removes was not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,7 @@ class Marks:
     positions: dict[TenantId, int]
     own: int
     _numbering: Numbering
+    _named: set[int] = field(default_factory=set)
     _later: dict[int, list[int]] = field(default_factory=dict)
     _upward: tuple[Array, Array] | None = None
 
@@ -67,7 +68,8 @@ class Marks:
         for tenant, position in self.positions.items():
             head = head_of(connection, tenant)
             if head > position:
-                begin += self._take(_claims(connection, tenant, after=position, upto=head))
+                taken = _claims(connection, tenant, after=position, upto=head)
+                begin += self._take(taken, own=tenant == self.tenant)
                 self.positions[tenant] = head
         fresh = frozenset(roots) - self.roots
         self.roots |= fresh
@@ -78,6 +80,17 @@ class Marks:
         """Tell whether a claim of one of the tenant's events stands below a root."""
         begin, end = np.searchsorted(self.edges.seq[: self.own], [seq, seq + 1])
         return bool(np.any(self.marked[self.edges.lower[begin:end]]))
+
+    def unclaimed(self, keys: list[bytes], *, without: Collection[int] = ()) -> list[bytes]:
+        """Return those of the keys that no claim of the tenant names, but for the claims of some events."""
+        if not keys:
+            return []
+        stays = ~np.isin(self.edges.seq[: self.own], list(without))
+        claimed = np.zeros(len(self.marked) + 1, dtype=np.bool_)  # what no claim names has number -1: the last flag
+        for ends in (self.edges.lower, self.edges.upper):
+            claimed[ends[: self.own][stays]] = True
+        claimed[list(self._named)] = True
+        return [key for key, number in zip(keys, self.numbers(keys).tolist(), strict=True) if not claimed[number]]
 
     def mark(self, nodes: Iterable[int]) -> list[int]:
         """Mark nodes and all their ancestors; return those that were not."""
@@ -90,9 +103,10 @@ class Marks:
                 waiting += self._above(node)
         return found
 
-    def _take(self, claims: Claims) -> list[int]:
+    def _take(self, claims: Claims, *, own: bool) -> list[int]:
         """Remember new edges; return the ancestors that they add to marked nodes."""
         ends = self._numbering.add(claims.ends.reshape(-1, 2)).reshape(-1, 2)
+        self._named.update(ends.ravel().tolist() if own else ())
         self.marked = np.append(self.marked, np.zeros(self._numbering.count - len(self.marked), dtype=np.bool_))
         found = []
         for (source, target), code in zip(ends.tolist(), claims.type.tolist(), strict=True):

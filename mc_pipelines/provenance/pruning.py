@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.cold import SCHEMA, Archive
-from mc_pipelines.provenance.edge_log import head_of, lock_head, move_head
+from mc_pipelines.provenance.edge_log import lock_head, move_head
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.marks import Marks, read_marks
 from mc_pipelines.provenance.records import TYPE_MENTIONS
@@ -42,23 +42,13 @@ from mc_pipelines.provenance.roots import list_roots
 Array = NDArray[Any]
 _FORGET_NAMES_AFTER = timedelta(hours=1)
 """How long names of nodes without claims stay: longer than any reader takes to open the log."""
-CLAIMS_AT_ONCE = 5_000
+CLAIMS_AT_ONCE = 1_000
 """Claims that go in one transaction, if no document has more."""
 _NAMES_AT_ONCE = 5_000
 _UPWARD, _DOWNWARD = 0, 1
-_UNCLAIMED = text("""
-select n.node from provenance_nodes n
-where n.tenant = :tenant and exists (select from provenance_tombstones t
-    where t.tenant = :tenant and t.node = n.node and t.pruned_at < :before)
-and not exists (select from provenance_claims c where c.tenant = :tenant and c.source = n.node)
-and not exists (select from provenance_claims c where c.tenant = :tenant and c.target = n.node)
-""")
-# What was claimed since they were looked up is little, and of these days.
-_FORGET = text("""
-delete from provenance_nodes n where n.tenant = :tenant and n.node = any(:among)
-and not exists (select from provenance_claims c where c.tenant = :tenant and c.recorded_on >= :day and c.seq > :seq
-    and n.node in (c.source, c.target))
-""")
+_PRUNED = text("select distinct node from provenance_tombstones where tenant = :tenant and pruned_at < :before")
+_NAMED = text("select node from provenance_nodes where tenant = :tenant and node = any(:names)")
+_FORGET = text("delete from provenance_nodes where tenant = :tenant and node = any(:names)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +131,7 @@ def prune(
         done += gone
         files |= paths
     stayed = Counter(each.rule for each in chosen) - Counter(each.rule for each in done)
-    _forget_names(database, tenant, now)
+    _forget_names(database, tenant, marks, done, now)
     kept = dict(Counter(protected) + stayed)
     return Report(tenant, dry_run, tuple(done), kept, len(roots), tuple(sorted(files)))
 
@@ -263,6 +253,7 @@ def _remove(
     connection: Connection, tenant: TenantId, document: Pruned, event: int, cold: str | None, now: datetime
 ) -> None:
     facts = {"tenant": tenant, "seq": event, "closed": document.seq, "rule": document.rule, "now": now, "cold": cold}
+    facts["day"] = document.recorded_at.astimezone(UTC).date()  # claims lie in a partition a day, and are found by it
     connection.execute(
         text(
             "insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at, cold)"
@@ -271,7 +262,11 @@ def _remove(
         facts,
     )
     rows = connection.execute(
-        text("select source, target, type from provenance_claims where tenant = :tenant and seq = :closed"), facts
+        text(
+            "select source, target, type from provenance_claims"
+            " where recorded_on = :day and tenant = :tenant and seq = :closed"
+        ),
+        facts,
     ).all()
     stones = _tombstones([(row.source, row.target, row.type) for row in rows])
     if stones:
@@ -282,8 +277,10 @@ def _remove(
             ),
             [facts | stone for stone in stones],
         )
-    for table in ("claims", "aliases"):
-        connection.execute(text(f"delete from provenance_{table} where tenant = :tenant and seq = :closed"), facts)
+    for table, where in (("claims", "recorded_on = :day and"), ("aliases", "")):
+        connection.execute(
+            text(f"delete from provenance_{table} where {where} tenant = :tenant and seq = :closed"), facts
+        )
 
 
 def _tombstones(claims: Sequence[tuple[UUID, UUID, int]]) -> list[dict[str, Any]]:
@@ -309,16 +306,23 @@ def _tombstones(claims: Sequence[tuple[UUID, UUID, int]]) -> list[dict[str, Any]
     ]
 
 
-def _forget_names(database: Database, tenant: TenantId, now: datetime) -> None:
+def _forget_names(database: Database, tenant: TenantId, marks: Marks, gone: Sequence[Pruned], now: datetime) -> None:
     """Forget the ids of nodes that lost their last claim some time ago; their tombstones keep a hash only."""
-    facts = {"tenant": tenant, "before": now - _FORGET_NAMES_AFTER, "day": now.date() - timedelta(days=2)}
+    events = [each.seq for each in gone]
     with database.begin(tenant=tenant) as connection:
-        facts["seq"] = head_of(connection, tenant)
-        names = list(connection.execute(_UNCLAIMED, facts).scalars())
-    for begin in range(0, len(names), _NAMES_AT_ONCE):
+        rows = connection.execute(_PRUNED, {"tenant": tenant, "before": now - _FORGET_NAMES_AFTER})
+        keys = marks.unclaimed([row.node.bytes for row in rows], without=events)
+    for begin in range(0, len(keys), _NAMES_AT_ONCE):
+        names = [UUID(bytes=key) for key in keys[begin : begin + _NAMES_AT_ONCE]]
+        with database.begin(tenant=tenant) as connection:
+            left = [row.node.bytes for row in connection.execute(_NAMED, {"tenant": tenant, "names": names})]
+        if not left:
+            continue
         with database.begin(tenant=tenant) as connection:
             lock_head(connection, tenant)  # or a claim that is about to be committed would lose its name
-            connection.execute(_FORGET, facts | {"among": names[begin : begin + _NAMES_AT_ONCE]})
+            marks.catch_up(connection, ())
+            some = [UUID(bytes=key) for key in marks.unclaimed(left, without=events)]
+            connection.execute(_FORGET, {"tenant": tenant, "names": some})
 
 
 def report_document(report: Report) -> dict[str, Any]:
