@@ -14,7 +14,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mc_pipelines.foundation.canonical import canonical_json
+import orjson
+
 from mc_pipelines.foundation.ids import Digest, TenantId
 from mc_pipelines.provenance.request import QueryError, Scope
 
@@ -68,7 +69,7 @@ class CursorKey:
         return Cursor(nodes, edges, followed, (own, shared), valid_at)
 
     def _mac(self, body: bytes, tenant: TenantId, query: Scope, allowed: Digest) -> bytes:
-        bound = canonical_json([tenant, query.canonical(), allowed])
+        bound = orjson.dumps([tenant, query.canonical(), allowed])
         return hmac.new(self._secret, bound + b"\0" + body, hashlib.sha256).digest()[:_MAC_BYTES]
 
 

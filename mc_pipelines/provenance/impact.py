@@ -22,6 +22,7 @@ from mc_pipelines.provenance.cone import (
 )
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.formats import Form
+from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones
 from mc_pipelines.provenance.model import KIND_CODE
@@ -142,16 +143,14 @@ def _facts(opened: Opened, query: ImpactQuery, found: Found, everything: Reach, 
     pruned = tombstones(opened, map(snapshot.id_of, map(int, everything.nodes)))
     whole = is_whole(everything) and not pruned
     ordered = np.concatenate([bundles[is_live], bundles[~is_live]])[:NAMED]
+    reached_live = int(is_live.sum())
     facts: dict[str, Any] = {
         "says": _sentence(found.node, counts, whole=whole),
         "counts": counts,
         "countsComplete": whole,
         "root": found.node,
         "direction": "descendants",
-        "bundles": [
-            {"id": snapshot.id_of(int(each)), "live": bool(place < int(is_live.sum()))}
-            for place, each in enumerate(ordered)
-        ],
+        "bundles": [{"id": name, "live": place < reached_live} for place, name in enumerate(ids_of(snapshot, ordered))],
         "snapshot": {"seq": opened.view.position[0], "shared": opened.view.position[1]},
         "counted": len(affected),
         "pruned": pruned,
@@ -183,6 +182,6 @@ def _plan(opened: Opened, everything: Reached) -> list[dict[str, Any]]:
     found = []
     for number in np.unique(steps[built]):
         members = np.flatnonzero(built & (steps == number))
-        names = [opened.snapshot.id_of(int(everything.nodes[place])) for place in members[:NAMED]]
+        names = ids_of(opened.snapshot, everything.nodes[members[:NAMED]])
         found.append({"count": len(members), "nodes": names})
     return [{"step": place, **each} for place, each in enumerate(found)]

@@ -21,7 +21,17 @@ from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
 from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of, shared_number
-from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Reached, Stop, Visible, Walk, walk_plainly
+from mc_pipelines.provenance.walk import (
+    ALL_KINDS,
+    ALL_TYPES,
+    ANCESTORS,
+    DESCENDANTS,
+    Reached,
+    Stop,
+    Visible,
+    Walk,
+    walk_plainly,
+)
 
 Array = NDArray[Any]
 _FREE = -1
@@ -512,7 +522,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         np.empty((_AHEAD + 1, 2), dtype=np.int64),
     )
     lower, upper, code = edges[:found].T
-    if repeats:
+    if repeats and (walk.undirected or walk.directions == ANCESTORS | DESCENDANTS):  # one pass follows no edge twice
         lower, upper, code = edges[: _first_of_each(edges, found)].T
     return Reached(
         order[:nodes],

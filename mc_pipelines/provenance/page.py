@@ -1,3 +1,5 @@
+# Numba infers the integers of compiled loops.
+# mypy: disable-error-code="arg-type,return-value"
 """Pages of a walk that was walked once: each is cut out of what was kept, not walked to again.
 
 A walk that stops at a cap is a prefix of the walk without it, so the page that ends after so many nodes is known from
@@ -19,9 +21,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.access import View
+from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.walk import Reached, Stop
 
 Array = NDArray[Any]
+
+
+@compiled
+def _renumber(
+    lower: Array, upper: Array, first: int, place: Array, earlier: Array, new_lower: Array, new_upper: Array
+) -> int:
+    """Number the nodes before ``first`` that edges end at, then those from there on; return how many the former are.
+
+    Args:
+        lower: places of the edges' lower ends.
+        upper: places of their upper ends.
+        first: the place from which nodes keep their order.
+        place: zeros, one for each place before ``first``.
+        earlier: filled with the places before ``first``, in order of appearance.
+        new_lower: filled with the new places of the lower ends.
+        new_upper: filled with those of the upper ends.
+    """
+    count = 0
+    for row in range(len(lower)):
+        for end in (lower[row], upper[row]):
+            if end < first and place[end] == 0:
+                earlier[count] = end
+                count += 1
+                place[end] = count
+    shift = first - count
+    for row in range(len(lower)):
+        below, above = lower[row], upper[row]
+        new_lower[row] = place[below] - 1 if below < first else below - shift
+        new_upper[row] = place[above] - 1 if above < first else above - shift
+    return count
 
 
 @dataclass(frozen=True)
@@ -77,28 +110,23 @@ class Whole:
         """Cut out a page: its own nodes behind those of earlier pages at which its edges end."""
         reached = self.reached
         rows = slice(first[1], until[1])
-        lower, upper = reached.lower[rows], reached.upper[rows]
-        ends = np.concatenate([lower, upper])
-        earlier = np.unique(ends[ends < first[0]])
-        shift = first[0] - len(earlier)
-
-        def moved(places: Array) -> Array:
-            return np.where(places < first[0], np.searchsorted(earlier, places), places - shift).astype(np.int32)
-
-        own = np.arange(first[0], until[0])
-        chosen = np.concatenate([earlier, own]).astype(np.int64)
+        lower, upper = np.empty((2, until[1] - first[1]), dtype=np.int32)
+        earlier = np.empty(min(first[0], 2 * len(lower)), dtype=np.int32)
+        scratch = np.zeros(first[0], dtype=np.int32)
+        count = _renumber(reached.lower[rows], reached.upper[rows], first[0], scratch, earlier, lower, upper)
+        chosen = np.concatenate([earlier[:count], np.arange(first[0], until[0], dtype=np.int32)])
         cut = Reached(
             reached.nodes[chosen],
             reached.levels[chosen],
-            moved(lower),
-            moved(upper),
+            lower,
+            upper,
             reached.code[rows].astype(np.int32),
             reached.pruned,
             stop,
             waiting,
             until[1],
         )
-        return Page(cut, len(earlier), until, reached.nodes[waiting] if len(waiting) else waiting)
+        return Page(cut, count, until, reached.nodes[waiting] if len(waiting) else waiting)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.cone import FAN_OUT, MAXIMUM_EDGES, MAXIMUM_NODES, cone, kinds_of
+from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.location import Opened, find_node, open_view, tombstones
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.request import PathQuery
@@ -178,10 +179,10 @@ def _nothing(opened: Opened, searches: list[Search]) -> dict[str, Any]:
 
 
 def _document(opened: Opened, best: Search, limit: int) -> dict[str, Any]:
-    snapshot, between = opened.snapshot, best.between
+    between = best.between
     levels = between.levels
     places = sorted({0, *(end for step in best.steps for end in step)}, key=lambda place: (levels[place], place))
-    names = {place: snapshot.id_of(int(between.nodes[place])) for place in places}
+    names = dict(zip(places, ids_of(opened.snapshot, between.nodes[places]), strict=True))
     kinds = kinds_of(opened, between.nodes[places])
     edges = []
     for lower, upper, code in zip(between.lower.tolist(), between.upper.tolist(), between.code.tolist(), strict=True):

@@ -21,6 +21,7 @@ from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, Precondition, etag_of, timed
 from mc_pipelines.provenance.cursor import Cursor, CursorKey
 from mc_pipelines.provenance.formats import Form, write_form
+from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.location import Found, Opened, aliases_of, find_node, open_view, tombstones
 from mc_pipelines.provenance.model import TYPE_CODE
@@ -141,14 +142,15 @@ def graph_facts(
     """Return the members of an answer beside nodes and edges."""
     snapshot, view = opened.snapshot, opened.view
     pruned = tombstones(opened, map(snapshot.id_of, map(int, reached.nodes)))
+    hubs = reached.pruned[:NAMED]
     cut = [
         {
-            "node": snapshot.id_of(int(reached.nodes[place])),
+            "node": name,
             "direction": "ancestors" if bit == ANCESTORS else "descendants",
             "degree": int(degree),
             "followed": int(followed),
         }
-        for place, bit, degree, followed in reached.pruned[:NAMED]
+        for name, (_, bit, degree, followed) in zip(ids_of(snapshot, reached.nodes[hubs[:, 0]]), hubs, strict=True)
     ]
     conflicts, conflict_count = conflicts_of(snapshot, reached)
     facts: dict[str, Any] = {
@@ -177,21 +179,12 @@ def conflicts_of(snapshot: Snapshot, reached: Reached) -> tuple[list[dict[str, A
     made = np.flatnonzero(np.asarray(reached.code) == _PRODUCES)
     if not len(made):
         return [], 0
-    # A product and its producer as one number, so that sorting compares numbers and not rows.
-    many = np.int64(len(reached.nodes))
-    pairs = np.unique(np.asarray(reached.lower)[made].astype(np.int64) * many + np.asarray(reached.upper)[made])
-    products, producers = np.divmod(pairs, many)
-    begins = np.flatnonzero(np.diff(products, prepend=-1))
-    ends = np.append(begins[1:], len(products))
-    several = np.flatnonzero(ends - begins > 1)
-
-    def name(place: int) -> str:
-        return snapshot.id_of(int(reached.nodes[place]))
-
-    named = [
-        {"node": name(products[begins[each]]), "producers": list(map(name, producers[begins[each] : ends[each]]))}
-        for each in several[:NAMED]
-    ]
+    lower, upper = np.asarray(reached.lower)[made], np.asarray(reached.upper)[made]
+    several = np.flatnonzero(np.bincount(lower) > 1)
+    named = []
+    for product in several[:NAMED]:
+        name, *producers = ids_of(snapshot, reached.nodes[[product, *np.sort(upper[lower == product])]])
+        named.append({"node": name, "producers": producers})
     return named, len(several)
 
 
@@ -201,7 +194,7 @@ def truncation(snapshot: Snapshot, stop: Stop, waiting: Array, cursor: str | Non
         return None
     return {
         "reason": stop.name.lower(),
-        "frontier": [snapshot.id_of(int(each)) for each in waiting[:NAMED]],
+        "frontier": ids_of(snapshot, waiting[:NAMED]),
         "frontierCount": len(waiting),
         "cursor": cursor,
     }

@@ -21,9 +21,11 @@ from mc_pipelines.provenance.compaction import compact
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.generation_file import LAYOUT, open_generation, write_generation
 from mc_pipelines.provenance.generations import assemble
+from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.kernel import have_edges, walk_compiled
 from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.page import Whole
 from mc_pipelines.provenance.partition import Partition, extend, unread
 from mc_pipelines.provenance.reach import reach
 from mc_pipelines.provenance.serialise import write_answer
@@ -63,8 +65,10 @@ def _exercise(folder: Path) -> None:
         visible = Visible(shown, shown, everything)
         _survey(snapshot, visible)
         start = snapshot.find(_NAMES[0])
-        reach(snapshot, Walk(start, 3, DESCENDANTS), visible)
-        shortest_between(snapshot, visible, Walk(start, 3, DESCENDANTS), snapshot.find(_NAMES[2]))
+        down = Walk(start, 3, DESCENDANTS)
+        ids_of(snapshot, reach(snapshot, down, visible).nodes)
+        Whole.of(walk_compiled(snapshot, down, visible), down.depth).page((1, 0), 1)
+        shortest_between(snapshot, visible, down, snapshot.find(_NAMES[2]))
         for undirected in (True, False):
             walk = Walk(start, 3, undirected=undirected)
             write_answer(snapshot, walk_compiled(snapshot, walk, visible), b"{}")

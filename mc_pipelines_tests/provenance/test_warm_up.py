@@ -17,9 +17,11 @@ from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines.provenance.gaps import gaps_answer
 from mc_pipelines.provenance.generations import build_generation
+from mc_pipelines.provenance.impact import impact_answer
 from mc_pipelines.provenance.model import PUBLIC
+from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import DIRECTIONS, GapQuery, GraphQuery
+from mc_pipelines.provenance.request import DIRECTIONS, GapQuery, GraphQuery, ImpactQuery, PathQuery
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.warm_up import warm_up
 from mc_pipelines_tests.conftest import TestDatabase
@@ -52,7 +54,12 @@ def test_nothing_compiles_after_it(database: TestDatabase, clock: FrozenClock, t
     def ask() -> None:
         for direction in DIRECTIONS:
             graph_answer(store, ACME, GraphQuery(purl("libc6"), 3, direction), EVERYTHING, CursorKey(b"key"))
+            paths_answer(store, ACME, PathQuery(purl("a"), purl("libc6"), direction), EVERYTHING)
         gaps_answer(store, ACME, GapQuery(node=purl("libc6")), EVERYTHING)
+        cursor: str | None = ""
+        while cursor is not None:
+            query = ImpactQuery(purl("libc6"), limit=1, plan=True, cursor=cursor or None)
+            cursor = impact_answer(store, ACME, query, EVERYTHING, CursorKey(b"key")).cursor
 
     for name in ("a", "b", "c"):
         send(name)
