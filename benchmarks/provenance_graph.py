@@ -52,10 +52,11 @@ from mc_pipelines.provenance.model import PUBLIC, Claims
 from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.pointer import Generation
 from mc_pipelines.provenance.query import graph_answer
+from mc_pipelines.provenance.reach import reach, steps_between
 from mc_pipelines.provenance.request import MAXIMUM_PAGED, GraphQuery, ImpactQuery, PathQuery
 from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.store import GraphStore
-from mc_pipelines.provenance.walk import Reached, Walk
+from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Reached, Walk
 
 CLASSES = ("ordinary", "hub", "deep")
 DEPTHS = (1, 2, 3, 4, 5)
@@ -64,6 +65,8 @@ ADJACENCY_AND_IDS = (
     *("up", "down", "kind", "ids", "prefix", "prefix_start", "bucket", "by_key", "check"),
 )
 CLOCK = SystemClock()
+SERIALISED = 5000
+"""Nodes of the answers that are written as JSON; edges are twice as many."""
 LEAST = 60
 """Queries that a rival answers however long it takes."""
 KEY = CursorKey(b"benchmark")
@@ -345,6 +348,7 @@ def hub(store: GraphStore, world: World, lists: rivals.Neighbours) -> dict[str, 
         "first_500_ms": head,
         "all_ms": whole,
         "impact": impact(store, world.id_of(start)),
+        "impact_of_48k": impact(store, with_dependents(store, world, 48_000)),
         "paths": paths(store, world, start),
     }
 
@@ -363,20 +367,36 @@ def cpu_ms(work: Callable[[], Any]) -> float:
     return (time.thread_time() - begun) * 1000
 
 
+def with_dependents(store: GraphStore, world: World, count: int) -> NodeId:
+    """Return a product on which, over all steps, about so many nodes stand: later builds use those before them."""
+    snapshot = store.snapshot(TENANT)
+    visible = store.view(TENANT, snapshot, EVERYTHING).visible
+    own = np.flatnonzero(~world.foreign)
+    tried: dict[int, NodeId] = {}
+    for back in np.linspace(count // 36, count, 150).astype(int):
+        node = world.id_of(int(world.first_node[own[max(0, len(own) - back)]]) + 1)
+        walk = Walk(
+            snapshot.find(node), 255, DESCENDANTS, maximum_nodes=2 * count, fan_out=100_000, maximum_edges=1 << 22
+        )
+        tried.setdefault(len(reach(snapshot, walk, visible).nodes) - 1, node)
+    return tried[min(tried, key=lambda found: abs(found - count))]
+
+
 def impact(store: GraphStore, node: NodeId) -> dict[str, Any]:
     """Ask all that stands on a node: counts and the first 500, new and again; then all pages of 5,000, new."""
     first, all_of_it = ImpactQuery(node, limit=500), ImpactQuery(node, limit=5000)
-    cold, warm, whole, found, pages = [], [], [], 0, 0
+    cold, warm, whole, found, edges, size, pages = [], [], [], 0, 0, 0, 0
 
     def page(query: ImpactQuery, allowed: Filter) -> Answer:
         return impact_answer(store, TENANT, query, allowed, KEY)
 
     def every_page(allowed: Filter) -> None:
-        nonlocal found, pages
-        found, pages, cursor = 0, 0, None
+        nonlocal found, edges, size, pages
+        found, edges, size, pages, cursor = 0, 0, 0, 0, None
         while pages * all_of_it.limit < MAXIMUM_PAGED:
             answer = page(replace(all_of_it, cursor=cursor), allowed)
-            found, pages, cursor = found + answer.nodes, pages + 1, answer.cursor
+            found, edges, size = found + answer.nodes, edges + answer.edges, size + len(answer.body)
+            pages, cursor = pages + 1, answer.cursor
             if cursor is None:
                 break
 
@@ -388,6 +408,8 @@ def impact(store: GraphStore, node: NodeId) -> dict[str, Any]:
         whole.append(cpu_ms(lambda allowed=allowed: every_page(allowed)))
     return {
         "found": found - 1,
+        "edges": edges,
+        "bytes": size,
         "pages": pages,
         "first_500_cold_ms": statistics.median(cold),
         "first_500_warm_ms": statistics.median(warm),
@@ -413,24 +435,39 @@ def paths(store: GraphStore, world: World, start: int) -> dict[str, Any]:
     return {name: percentiles(values) for name, values in costs_ms.items()}
 
 
-def serialised(store: GraphStore, world: World, lists: rivals.Neighbours) -> dict[str, Any]:
-    """Write answers of 5,000 nodes and 10,000 edges as JSON: no look-up, no walk, no ETag.
+def neighbourhood(store: GraphStore, world: World, first: int) -> Reached | None:
+    """Return 5,000 nodes and 10,000 edges between them, of consecutive builds and all that they name; None for fewer.
 
-    They are walks that end at 5,000 nodes with at least so many edges, without the edges beyond.
+    A walk under caps is nearly a tree, so no answer of this world has twice as many edges as nodes; this one is made.
     """
     snapshot = store.snapshot(TENANT)
     visible = store.view(TENANT, snapshot, EVERYTHING).visible
-    degree = sum(np.diff(start) for start in lists.start)
-    answers: list[Reached] = []
-    for node in np.argsort(degree, kind="stable")[::-1][:2000].tolist():
-        for directions, undirected in ((1, False), (2, False), (3, True)):
-            walk = Walk(snapshot.find(world.id_of(node)), 5, directions, undirected, maximum_nodes=5000)
-            found = walk_compiled(snapshot, walk, visible)
-            if len(found.nodes) == walk.maximum_nodes and len(found.lower) >= 2 * walk.maximum_nodes:
-                rows = slice(2 * walk.maximum_nodes)
-                answers.append(replace(found, lower=found.lower[rows], upper=found.upper[rows], code=found.code[rows]))
-        if len(answers) >= 20:
-            break
+    edges = np.flatnonzero(world.mine() & (world.build >= first))[: 8 * SERIALISED]
+    ends = np.stack([world.source[edges], world.target[edges]], axis=1).reshape(-1)
+    chosen = np.array(list(dict.fromkeys(ends.tolist()))[:SERIALISED])
+    numbers = snapshot.find_all([world.id_of(each) for each in chosen.tolist()]).astype(np.int32)
+    rows = steps_between(snapshot, visible, numbers, numbers, Walk(0, 1, ANCESTORS, fan_out=100_000))[: 2 * SERIALISED]
+    if len(numbers) < SERIALISED or len(rows) < 2 * SERIALISED:
+        return None
+    order = np.argsort(numbers)
+    upper = order[np.searchsorted(numbers[order], rows[:, 1])]
+    whole = walk_compiled(snapshot, Walk(int(numbers[0]), 1, maximum_nodes=SERIALISED), visible)
+    return replace(
+        whole,
+        nodes=numbers,
+        levels=np.zeros(SERIALISED, dtype=np.uint8),
+        lower=rows[:, 0].astype(np.int32),
+        upper=upper.astype(np.int32),
+        code=rows[:, 2].astype(np.int32),
+    )
+
+
+def serialised(store: GraphStore, world: World) -> dict[str, Any]:
+    """Write answers of 5,000 nodes and 10,000 edges as JSON: no look-up, no walk, no ETag."""
+    snapshot = store.snapshot(TENANT)
+    draw = np.random.default_rng(world.seed + 2)
+    begins = draw.integers(0, max(1, len(world.foreign) - SERIALISED // 9), 20)
+    answers = [each for each in (neighbourhood(store, world, int(first)) for first in begins) if each is not None]
     costs_ms, sizes = [], []
     for reached in answers * 10:
         begun = time.thread_time()
@@ -601,7 +638,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         figures["cpu_ms"] = costs(asked)
         figures["answer_bytes"] = percentiles([float(len(one.body)) for one in asked])
         figures["hub"] = hub(store, world, lists)
-        figures["serialise"] = serialised(store, world, lists)
+        figures["serialise"] = serialised(store, world)
         say(json.dumps({name: figures[name] for name in ("open_s", "cpu_ms", "hub", "serialise")}))
         sample = (
             asked
