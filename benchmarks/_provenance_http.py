@@ -29,7 +29,7 @@ from mc_pipelines.foundation.clock import SystemClock
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import PersonId, TenantId
 from mc_pipelines.foundation.settings import Settings
-from mc_pipelines.foundation.tenants import Person, Tenant, put_person, put_tenant
+from mc_pipelines.foundation.tenants import Person, Tenant, find_person, put_person, put_tenant
 from mc_pipelines.provenance.access import Reader, decide
 from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION
 
@@ -42,8 +42,9 @@ def register_reader(database: Database, home: Path, tenants: Sequence[TenantId],
     with database.begin() as connection:
         for tenant in tenants:
             put_tenant(connection, Tenant(tenant, "UTC", "USD", residency=("local",)), now=clock.now())
-        person = Person(PersonId(uuid4()), LOCAL_ISSUER, subject, subject.title(), frozenset({"tenant-reader"}))
-        put_person(connection, person, now=clock.now())
+        if find_person(connection, LOCAL_ISSUER, subject) is None:  # a home that was kept knows her
+            person = Person(PersonId(uuid4()), LOCAL_ISSUER, subject, subject.title(), frozenset({"tenant-reader"}))
+            put_person(connection, person, now=clock.now())
     return LocalIssuer(home).issue(
         subject, tenants=[tenants[0]], audience="maestro-conductor", now=clock.now(), lifetime=timedelta(hours=8)
     )

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, func, literal, select
-
 from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.flags import States
-from mc_pipelines.foundation.records import flag
-from mc_pipelines.foundation.records import person as person_table
-from mc_pipelines.foundation.tenants import Person, person_of_row, valid_keys
+from mc_pipelines.foundation.tenants import Person, person_of_row
 
-_STATES = select(func.jsonb_agg(func.jsonb_build_array(flag.c.name, flag.c.scope, flag.c.enabled))).scalar_subquery()
-_CALLER = select(_STATES.label("states"), *person_table.c, valid_keys().label("public_keys")).select_from(
-    select(literal(1).label("one"))
-    .subquery()
-    .outerjoin(
-        person_table,
-        and_(
-            person_table.c.issuer == bindparam("of_issuer"),
-            person_table.c.subject == bindparam("of_subject"),
-        ),
-    )
-)
+_CALLER = """
+select (select jsonb_agg(jsonb_build_array(name, scope, enabled)) from flag) as states,
+    person.*,
+    (select array_agg(public_key_pem) from person_key
+        where person_key.person_id = person.person_id and valid_until is null) as public_keys
+from (select 1) as one left join person on person.issuer = %(issuer)s and person.subject = %(subject)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +36,6 @@ def read_caller(database: Database, issuer: str, subject: str) -> CallerRecord:
     Raises:
         UnavailableError: the server cannot be reached.
     """
-    (row,) = database.read(_CALLER, {"of_issuer": issuer, "of_subject": subject})
+    (row,) = database.read(_CALLER, {"issuer": issuer, "subject": subject})
     states = {(name, scope): enabled for name, scope, enabled in row.states or ()}
     return CallerRecord(None if row.person_id is None else person_of_row(row), states)

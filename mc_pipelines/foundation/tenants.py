@@ -11,11 +11,10 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import Connection, Row, ScalarSelect, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mc_pipelines.foundation.clock import as_utc
@@ -269,17 +268,13 @@ def _plain(name: str) -> str:
 _NEW_KEY = "make a new key pair on the person's own machine and register its public half"
 
 
-def valid_keys() -> ScalarSelect[Any]:
-    """Return the column of a person's keys that are valid now, for a statement that selects people."""
-    return (
+def _people() -> Select[tuple[object, ...]]:
+    keys = (
         select(func.array_agg(person_key.c.public_key_pem))
         .where(person_key.c.person_id == person_table.c.person_id, person_key.c.valid_until.is_(None))
         .scalar_subquery()
     )
-
-
-def _people() -> Select[tuple[object, ...]]:
-    return select(*person_table.c, valid_keys().label("public_keys"))
+    return select(*person_table.c, keys.label("public_keys"))
 
 
 _BY_TOKEN = _people().where(
@@ -289,7 +284,7 @@ _BY_TOKEN = _people().where(
 
 
 def person_of_row(row: Row[tuple[object, ...]]) -> Person:
-    """Return the person of a row of all columns and :func:`valid_keys` as ``public_keys``."""
+    """Return the person of a row of all columns, with the keys that are valid now as ``public_keys``."""
     return Person(
         person_id=PersonId(row.person_id),
         issuer=row.issuer,

@@ -71,6 +71,30 @@ def test_a_panic_is_a_verdict():
     assert engine.evaluate("data.sample.y", {}).value == 1
 
 
+def test_what_is_remembered_is_what_was_said_and_no_error(monkeypatch):
+    engine, plain = RegorusEngine(sample_pack(), remember=2), RegorusEngine(sample_pack())
+    asked = []
+    evaluate = engine._evaluate
+    monkeypatch.setattr(engine, "_evaluate", lambda *given: asked.append(given) or evaluate(*given))
+    questions = [
+        ("data.sample.answers", {}),
+        ("data.sample.text", {}),
+        ("data.sample.maybe", {"present": True}),
+        ("data.sample.maybe", {"present": False}),
+        ("data.sample.conflict", {"both": True}),
+    ]
+    for query, document in questions * 2:
+        first, again, other = (each.evaluate(query, document) for each in (engine, engine, plain))
+        assert (first.value, first.error) == (again.value, again.error) == (other.value, other.error)
+    errors = [given for given in asked if "false" in given[1] or "both" in given[1]]
+    assert len(errors) == 8, "an error is asked for again each time"
+    assert len(asked) - len(errors) <= 6, "a value is asked for once while it is kept"
+    changed = engine.evaluate("data.sample.answers", {})
+    changed.value.append(3)
+    assert engine.evaluate("data.sample.answers", {}).value == [1, 2]
+    assert len(engine._known) <= 2
+
+
 def test_each_thread_has_its_own_engine():
     engine = RegorusEngine(load_pack("storage"))
     document = {"kind": "facts"}
