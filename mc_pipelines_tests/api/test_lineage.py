@@ -185,6 +185,21 @@ def test_our_own_receipt_is_verified_by_our_own_key_history(
     assert sent.json()["verification"] == "failed"
 
 
+def test_a_parameter_that_there_is_not_is_refused(client: httpx.Client, bearer: Bearer, context: Context) -> None:
+    """A misspelt marking would leave open what its sender means to be secret."""
+    headers = bearer("paul", "acme")
+    for route in ("/api/v1/lineage", "/api/provenance/documents"):
+        for query in ("clasification=2", "tenant=acme&tenant=acme", "purpose=audit&purposes=security"):
+            problem(client.post(f"{route}?{query}", json=event(), headers=headers), 400, "invalid-query")
+        assert edges(context, "acme") == set()
+    sent = client.post("/api/v1/lineage?purpose=audit&purpose=security", json=event(), headers=headers)
+    assert sent.status_code == 201
+    for question in ("graph", "paths", "impact", "diff", "gaps", "explain", "what-if", "snapshots"):
+        asked = client.get(f"/api/provenance/{question}?nodes=x", headers=bearer("rita", "acme"))
+        problem(asked, 400, "invalid-query")
+        assert asked.json()["field"] == "nodes"
+
+
 def test_ingest_goes_on_while_the_graph_is_switched_off(client: httpx.Client, bearer: Bearer, context: Context) -> None:
     with context.database.begin() as connection:
         flags.set_flag(connection, flags.PROVENANCE_GRAPH_V1, state=False, by="test", now=context.clock.now())
@@ -198,5 +213,10 @@ def test_only_for_ones_own_tenant_and_never_for_all(client: httpx.Client, bearer
         problem(client.post(route, json=event()), 401, "unauthenticated")
         problem(client.post(route, json=event(), headers=bearer("olga")), 422, "invalid-input")
     assert edges(context, "globex") == edges(context, "public") == set()
+    secret = "/api/v1/lineage?tenant=public&classification=1"
+    refused = client.post(secret, json=event(), headers=bearer("olga"))
+    problem(refused, 422, "invalid-input")
+    assert (refused.json()["field"], "open" in refused.json()["detail"]) == ("classification", True)
+    assert edges(context, "public") == set()
     shared = client.post("/api/v1/lineage?tenant=public", json=event(), headers=bearer("olga"))
     assert shared.status_code == 201  # an operator writes what all read

@@ -11,6 +11,7 @@ from pydantic import Field
 from mc_pipelines.api.access import Access, AccessOf, ContextOf, guarded_router
 from mc_pipelines.api.documents import Answer
 from mc_pipelines.api.openapi import answers
+from mc_pipelines.api.parameters import DECLARED_ONLY
 from mc_pipelines.composition import Context, provenance_marking, provenance_trust
 from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.foundation.ids import TenantId
@@ -79,7 +80,8 @@ class Verdict(Answer):
 @router.post(
     "/api/v1/lineage",
     summary="Record OpenLineage events",
-    responses=answers(_VERDICT, 422, description="It was recorded before", further={201: ("Recorded", _VERDICT)}),
+    dependencies=[DECLARED_ONLY],
+    responses=answers(_VERDICT, 400, 422, description="It was recorded before", further={201: ("Recorded", _VERDICT)}),
     response_model=Verdict,
     openapi_extra=_body("an event, or an array of events, by the OpenLineage specification", _EVENT),
 )
@@ -106,7 +108,8 @@ def lineage(
 @router.post(
     "/api/provenance/documents",
     summary="Record a provenance document",
-    responses=answers(_VERDICT, 422, description="It was recorded before", further={201: ("Recorded", _VERDICT)}),
+    dependencies=[DECLARED_ONLY],
+    responses=answers(_VERDICT, 400, 422, description="It was recorded before", further={201: ("Recorded", _VERDICT)}),
     response_model=Verdict,
     openapi_extra=_body("a document of any format that is read here, in JSON", _SBOM),
 )
