@@ -158,7 +158,9 @@ def test_a_document_with_its_verdict(client: httpx.Client, bearer: Bearer) -> No
     answer = client.post(route, json=signed, headers=headers)
     assert (answer.status_code, answer.json()["verification"]) == (201, "no-trust-root")
     assert client.post(route, json=bom(), headers=headers).json()["verification"] == "unsigned"
-    problem(client.post(route, json=bom(bomFormat="CDX"), headers=headers), 422, "invalid-input")
+    refused = client.post(route, json=bom(bomFormat="CDX"), headers=headers)
+    problem(refused, 422, "invalid-input")
+    assert (refused.json()["field"], refused.json()["detail"]) == ("bomFormat", "Not a CycloneDX document")
     problem(client.post(route, headers=headers), 422, "invalid-input")
 
 

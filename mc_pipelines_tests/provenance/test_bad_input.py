@@ -90,6 +90,9 @@ CASES = {
     "event with nanoseconds": Case(dump(event(eventTime="2026-01-19T06:00:00.123456789Z")), "accepted", "", edges=3),
     "event without a zone": Case(dump(event(eventTime="2026-01-19T06:00:00")), "accepted", "no time zone", edges=3),
     "missing run id": Case(dump(event(run={})), "refused", "run.runId"),
+    "no run at all": Case(
+        dump({key: value for key, value in event().items() if key != "run"}), "refused", "run.runId"
+    ),
     "unknown type of event": Case(dump(event("DONE")), "refused", "eventType"),
     "one bad event of many": Case(dump([event("START"), event(run={})]), "refused", "Event 1"),
     "one bad line of many": Case(
@@ -97,6 +100,11 @@ CASES = {
     ),
     "subject without a digest": Case(statement(SLSA_1, slsa_1(), [{"name": "x"}]), "refused", "binds nothing"),
     "no subject": Case(statement(SLSA_1, slsa_1(), []), "refused", "no subject"),
+    "subject whose digest names no content": Case(
+        statement(SLSA_1, slsa_1(), [{"name": "x", "digest": {"run": "ci/1"}}]), "refused", "nothing is named here"
+    ),
+    "byte order mark": Case(b"\xef\xbb\xbf" + GOOD, "refused", "byte order mark"),
+    "UTF-16": Case(GOOD.decode().encode("utf-16"), "refused", "byte order mark"),
     "malformed digest": Case(
         statement(SLSA_1, slsa_1(), [{"name": "x", "digest": {"sha256": "abc"}}]), "refused", "subject[0].digest"
     ),

@@ -19,6 +19,7 @@ from mc_pipelines.provenance.edge_log import IngestResult
 from mc_pipelines.provenance.ingest import Document, ingest_documents
 from mc_pipelines.provenance.marking import Marking
 from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Purpose
+from mc_pipelines.provenance.readers import read_parts
 from mc_pipelines.provenance.readers.detect import kind_of
 from mc_pipelines.provenance.trust_roots import TrustRoots
 
@@ -159,6 +160,7 @@ def _recorded(
         marking=marking,
     )
     if result.status == "refused":
+        read_parts(given.content, given.name)  # raises what was wrong, with the field and the mend
         raise InputError(result.reason or "The document is refused", field="document")
     answer = _answer(result).model_dump(mode="json", by_alias=True)
     return JSONResponse(answer, status_code=201 if result.status == "accepted" else 200)

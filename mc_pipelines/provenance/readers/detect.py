@@ -21,7 +21,8 @@ _PACKED = {
     b"PK\x05\x06": "a ZIP archive",
     b"7z\xbc\xaf": "7z",
 }
-_XML = re.compile(rb"[\xef\xbb\xbf \t\r\n]*+<")
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+<")
+_OTHER_TEXT = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _TAG_VALUE = b"SPDXVersion:"
 _XZ = b"\xfd7zXZ\x00"
 _Present = msgspec.Raw | msgspec.UnsetType
@@ -85,6 +86,10 @@ def check_bytes(content: bytes) -> None:
         raise InputError(f"The document is packed with {packing}", field="document", mend="unpack it first")
     if _XML.match(content):
         raise InputError("XML documents are not read", field="document", mend="convert it to the JSON form")
+    if content.startswith(_OTHER_TEXT):
+        raise InputError(
+            "The document begins with a byte order mark", field="document", mend="save it as UTF-8 without one"
+        )
     if content.startswith(_TAG_VALUE):
         raise InputError("SPDX in tag-value form is not read", field="document", mend="convert it to the JSON form")
 

@@ -148,7 +148,7 @@ class _Reader:
             self._collector.valid_from = min(self._collector.valid_from or moment, moment)
         if event.dataset is not None:
             self._dataset(event.dataset, "dataset")
-        if event.run is not None:
+        if event.run is not None or event.event_type is not None:  # only events of runs have a type
             self._run_event(event, moment)
         elif event.job is not None:
             self._job_event(event.job, event)

@@ -106,8 +106,12 @@ def read_subjects(collector: Collector, receipt: NodeId, statement: Statement) -
     for index, subject in enumerate(subjects):
         node = collector.artifact(subject.digest)
         if node is None:
+            why = "A subject by whose digests nothing is named here" if subject.digest else "A subject without a digest"
             raise InputError(
-                "A subject without a digest binds nothing", field=f"subject[{index}].digest", value=subject.name
+                f"{why} binds nothing",
+                field=f"subject[{index}].digest",
+                value=sorted(subject.digest) if subject.digest else subject.name,
+                mend="give its sha256",
             )
         purl = collector.package(subject.name) if subject.name and subject.name.startswith("pkg:") else None
         release = statement.predicate_type.startswith(RELEASE_PREDICATES) or (

@@ -45,7 +45,7 @@ def zipped(content: bytes) -> bytes:
         (b'{"bomFormat": "CycloneDX"}', "specVersion"),
         (b"{" * 100_000, "JSON|nested"),
         (b'{"components":' * 5_000 + b"1" + b"}" * 5_000, "nested|JSON|Not a provenance"),
-        (b"\xff\xfe\x00", "Not a provenance"),
+        (b"\xff\xfe\x00", "byte order mark"),
     ],
 )
 def test_refused_with_a_reason(content: bytes, says: str) -> None:

@@ -121,7 +121,8 @@ def test_code_version_names_the_job() -> None:
         ({"outputs": [{"namespace": "n", "name": "x" * 2000}]}, "outputs.name"),
         ({"run": {"runId": "x\ny"}}, "run"),
         ({"run": 3}, "OpenLineage event"),
-        ({"run": None, "job": None}, "run"),
+        ({"run": None}, "run.runId"),
+        ({"eventType": None, "run": None, "job": None}, "run"),
     ],
 )
 def test_refused_with_the_member_at_fault(over: dict[str, Any], field: str) -> None:
