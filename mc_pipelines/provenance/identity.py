@@ -22,9 +22,8 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from itertools import pairwise
 from typing import NewType
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from packageurl import PackageURL
 
@@ -46,16 +45,18 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NODE_ID = r"[A-Za-z][A-Za-z0-9_]{0,31}:[^\x00-\x1f\x7f\ud800-\udfff]*+"
 _NODE_IDS = re.compile(rf"{_NODE_ID}(?:\x00{_NODE_ID})*+")
-_QUALIFIER = r"[a-z][a-z0-9._-]*=[A-Za-z0-9._~:-]+"
-_VERSION_AND_QUALIFIERS = rf"(?:@(?:[A-Za-z0-9._~:-]|%2B)+)?(?:\?{_QUALIFIER}(?:&{_QUALIFIER})*)?"
-_CANONICAL_PURL = re.compile(
-    r"pkg:(?:(?:cargo|conda|deb|docker|gem|generic|golang|maven|nuget|rpm|swift)"
+_ENCODED = r"(?:[A-Za-z0-9._~:/@+=,;!*'()$-]|%[0-9A-Fa-f]{2})+"
+_QUALIFIER = rf"[a-z][a-z0-9._-]*={_ENCODED}"
+_PLAIN_PURL = re.compile(
+    r"(pkg:(?:(?:cargo|conda|deb|docker|gem|generic|golang|maven|nuget|rpm|swift)"
     r"/[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*"
     r"|(?:alpm|apk|composer|github|gitlab|hex)/[a-z0-9._~-]+(?:/[a-z0-9._~-]+)*"
     r"|npm/(?:%40[a-z0-9._~-]+/)?[a-z0-9._~-]+"
-    rf"|pypi/[a-z0-9.~-]+){_VERSION_AND_QUALIFIERS}"
+    r"|pypi/[a-z0-9.~-]+))"
+    rf"(?:@((?:[A-Za-z0-9._~:+-]|%[0-9A-Fa-f]{{2}})+))?(?:\?({_QUALIFIER}(?:&{_QUALIFIER})*))?"
 )
-"""Purls that are canonical as they stand, if their qualifiers are in order: what the library, slowly, would say too."""
+"""Purls whose type, namespace and name are canonical as they stand, and version and qualifiers nearly so."""
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~:/-]+")
 _NAMED_SCHEMES = frozenset({"dataset", "job", "asset", "local"})
 
 
@@ -93,17 +94,42 @@ def package_id(purl: str, *, field: str = "purl") -> NodeId:
     Raises:
         InputError: the text is no purl.
     """
-    if _CANONICAL_PURL.fullmatch(purl) and _in_order(purl):
-        return NodeId(purl)
+    plain = _PLAIN_PURL.fullmatch(purl)
+    if plain is not None:
+        canonical = _canonical(*plain.groups())
+        if canonical is not None:
+            return NodeId(canonical)
     try:
         return NodeId(PackageURL.from_string(purl).to_string())
     except ValueError as error:
         raise InputError(f"Not a package URL: {error}", field=field, value=purl) from error
 
 
-def _in_order(purl: str) -> bool:
-    keys = [each.partition("=")[0] for each in purl.partition("?")[2].split("&")]
-    return len(keys) == 1 or all(first < second for first, second in pairwise(keys))
+def _canonical(path: str, version: str | None, qualifiers: str | None) -> str | None:
+    """Return what the library, slowly, makes of a plain purl; None where only it knows."""
+    if version is not None:
+        encoded = _encoded(version)
+        if encoded is None:
+            return None
+        path = f"{path}@{encoded}"
+    if qualifiers is None:
+        return path
+    values: dict[str, str] = {}
+    for each in qualifiers.split("&"):
+        key, _, value = each.partition("=")
+        encoded = _encoded(value)
+        if encoded is None:
+            return None
+        values[key] = encoded
+    return f"{path}?{'&'.join(f'{key}={values[key]}' for key in sorted(values))}"
+
+
+def _encoded(text: str) -> str | None:
+    """Return a text percent-encoded as purls are; None where white space at an end would be cut."""
+    if _UNRESERVED.fullmatch(text):
+        return text
+    decoded = unquote(text)
+    return quote(decoded).replace("%3A", ":") if decoded and decoded.strip() == decoded else None
 
 
 def receipt_id(envelope: bytes) -> NodeId:
