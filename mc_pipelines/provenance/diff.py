@@ -18,7 +18,7 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
 from mc_pipelines.provenance.cone import MAXIMUM_STEPS, cone, count_kinds, is_whole
-from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones
+from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones_at
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.purls import versions_of
 from mc_pipelines.provenance.request import MAXIMUM_EDGES, DiffQuery, Scope
@@ -75,7 +75,7 @@ def _side(
     bits = ANCESTORS if query.direction == "ancestors" else DESCENDANTS
     depth = query.depth or MAXIMUM_STEPS
     reached = cone(opened, found.number, bits, depth=depth)
-    pruned = tombstones(opened, map(opened.snapshot.id_of, map(int, reached.nodes)))
+    pruned = tombstones_at(opened, reached.nodes)
     whole = is_whole(reached, depth) and not pruned
     return Side(opened, found, np.sort(reached.nodes.astype(np.int64)), _packed(reached), whole, pruned)
 

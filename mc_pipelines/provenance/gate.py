@@ -13,7 +13,7 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
 from mc_pipelines.provenance.cone import cone, is_whole
-from mc_pipelines.provenance.location import Found, Opened, PrunedError, find_node, open_view, tombstones
+from mc_pipelines.provenance.location import Found, Opened, PrunedError, find_node, open_view, tombstones, tombstones_at
 from mc_pipelines.provenance.model import KINDS
 from mc_pipelines.provenance.request import BundleQuery
 from mc_pipelines.provenance.store import GraphStore
@@ -83,7 +83,7 @@ def _forbidden(opened: Opened, number: int, policy: GatePolicy) -> tuple[tuple[s
     reached = cone(opened, number, ANCESTORS)
     inside = set(reached.nodes.tolist())
     found = tuple(sorted(each for each in policy.forbidden if opened.snapshot.find(each) in inside))
-    return found, is_whole(reached) and not tombstones(opened, map(opened.snapshot.id_of, map(int, reached.nodes)))
+    return found, is_whole(reached) and not tombstones_at(opened, reached.nodes)
 
 
 def gate_answer(

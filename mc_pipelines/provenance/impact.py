@@ -24,7 +24,7 @@ from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.formats import Form
 from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.kernel import walk_compiled
-from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones
+from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones_at
 from mc_pipelines.provenance.model import KIND_CODE
 from mc_pipelines.provenance.page import Page, Shelf, Whole, page_of
 from mc_pipelines.provenance.query import NAMED, cursor_at, truncation
@@ -140,7 +140,7 @@ def _facts(opened: Opened, query: ImpactQuery, found: Found, everything: Reach, 
         "total": counts_of(kinds),
         "live": len(affected_live),
     }
-    pruned = tombstones(opened, map(snapshot.id_of, map(int, everything.nodes)))
+    pruned = tombstones_at(opened, everything.nodes)
     whole = is_whole(everything) and not pruned
     ordered = np.concatenate([bundles[is_live], bundles[~is_live]])[:NAMED]
     reached_live = int(is_live.sum())

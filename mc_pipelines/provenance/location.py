@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import text
 
 from mc_pipelines.foundation.clock import rfc3339
@@ -20,6 +21,7 @@ from mc_pipelines.foundation.errors import InputError, NotFoundError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import PRUNED, Filter, View
 from mc_pipelines.provenance.cursor import Cursor
+from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.identity import NodeId, node_key
 from mc_pipelines.provenance.kernel import have_edges
 from mc_pipelines.provenance.labels import verification_of
@@ -32,6 +34,7 @@ from mc_pipelines.provenance.store import GraphStore
 STATUSES = tuple(VerificationStatus)
 """Position = the code of a status in a label."""
 
+Array = NDArray[Any]
 Names = Iterable[str]
 
 
@@ -252,7 +255,7 @@ def tombstones(opened: Opened, names: Names) -> list[dict[str, Any]]:
     """
     if not bool(np.any(opened.snapshot.own.closures.valid_to == PRUNED)):
         return []
-    by_key = {str(UUID(bytes=node_key(name))): name for name in names}
+    by_key = {node_key(name).hex(): name for name in names}
     with opened.store.database.begin(tenant=opened.tenant) as connection:
         rows = connection.execute(
             text(
@@ -267,7 +270,7 @@ def tombstones(opened: Opened, names: Names) -> list[dict[str, Any]]:
     grouped: dict[tuple[str, int, int, str], list[Any]] = {}
     for row in rows:
         if opened.allowed.allowed[row.label]:
-            grouped.setdefault((by_key[str(row.node)], row.type, row.direction, row.rule), []).append(row)
+            grouped.setdefault((by_key[row.node.hex], row.type, row.direction, row.rule), []).append(row)
     return [
         {
             "node": node,
@@ -280,6 +283,13 @@ def tombstones(opened: Opened, names: Names) -> list[dict[str, Any]]:
         }
         for (node, code, direction, rule), group in sorted(grouped.items())
     ]
+
+
+def tombstones_at(opened: Opened, numbers: Array) -> list[dict[str, Any]]:
+    """Return what retention removed at nodes, by their numbers; see :func:`tombstones`."""
+    if not bool(np.any(opened.snapshot.own.closures.valid_to == PRUNED)):
+        return []
+    return tombstones(opened, ids_of(opened.snapshot, numbers))
 
 
 def pruned_keys(opened: Opened) -> frozenset[bytes]:

@@ -19,7 +19,7 @@ from mc_pipelines.provenance.answer import Answer, tagged, timed
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.cone import FAN_OUT, MAXIMUM_EDGES, MAXIMUM_NODES, cone, kinds_of
 from mc_pipelines.provenance.id_texts import ids_of
-from mc_pipelines.provenance.location import Opened, find_node, open_view, tombstones
+from mc_pipelines.provenance.location import Opened, find_node, open_view, tombstones_at
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.request import PathQuery
 from mc_pipelines.provenance.store import GraphStore
@@ -160,11 +160,7 @@ def _oriented(between: Between) -> tuple[Array, Array]:
 
 
 def _nothing(opened: Opened, searches: list[Search]) -> dict[str, Any]:
-    pruned = [
-        gone
-        for each in searches
-        for gone in tombstones(opened, map(opened.snapshot.id_of, map(int, each.between.seen)))
-    ]
+    pruned = [gone for each in searches for gone in tombstones_at(opened, each.between.seen)]
     whole = all(each.between.whole for each in searches) and not pruned
     return {
         "nodes": [],

@@ -23,7 +23,7 @@ from mc_pipelines.provenance.cursor import Cursor, CursorKey
 from mc_pipelines.provenance.formats import Form, write_form
 from mc_pipelines.provenance.id_texts import ids_of
 from mc_pipelines.provenance.kernel import walk_compiled
-from mc_pipelines.provenance.location import Found, Opened, aliases_of, find_node, open_view, tombstones
+from mc_pipelines.provenance.location import Found, Opened, aliases_of, find_node, open_view, tombstones_at
 from mc_pipelines.provenance.model import TYPE_CODE
 from mc_pipelines.provenance.request import MAXIMUM_PAGED, GraphQuery, QueryError, Scope
 from mc_pipelines.provenance.serialise import write_answer
@@ -141,7 +141,7 @@ def graph_facts(
 ) -> dict[str, Any]:
     """Return the members of an answer beside nodes and edges."""
     snapshot, view = opened.snapshot, opened.view
-    pruned = tombstones(opened, map(snapshot.id_of, map(int, reached.nodes)))
+    pruned = tombstones_at(opened, reached.nodes)
     hubs = reached.pruned[:NAMED]
     cut = [
         {
