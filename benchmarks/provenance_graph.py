@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import multiprocessing
 import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -533,28 +533,26 @@ def merge(at: House) -> dict[str, Any]:
     return {"edges": built.edges, "merge_s": time.perf_counter() - begun, "merge_cpu_s": spent(at) - cpu}
 
 
-def feed(url: str, home: Path, done: Any, stop: Any) -> None:
-    """Ingest ten batches of 100,000 edges and swap in three generations; a process of its own, as ingest is."""
-    database = Database(url)
-    for number in range(1, 11):
-        if stop.is_set():
-            break
-        next(ingest_stream(database, TENANT, [fresh_documents(number, 100_000)], clock=CLOCK))
-        done[0] = number
-        if number in {3, 6, 9}:
-            build_generation(database, home / "generations", TENANT, clock=CLOCK)
-            done[1] += 1
-    database.dispose()
-
-
 def swaps(at: House, server: web.Server, token: str, asked: list[dict[str, str]], seconds: float) -> dict[str, Any]:
     """Eight clients while batches of 100,000 edges arrive and three generations are swapped in."""
-    processes = multiprocessing.get_context("spawn")
-    done, stop = processes.Array("i", 2), processes.Event()
-    worker = processes.Process(target=feed, args=(at.database.url, at.home, done, stop))
+    done: dict[str, Any] = {"batches": 0, "swaps": 0}
+    stop = threading.Event()
+
+    def work() -> None:
+        for number in range(1, 11):
+            if stop.is_set():
+                return
+            batch = fresh_documents(number, 100_000)
+            next(ingest_stream(at.database, TENANT, [batch], clock=CLOCK))
+            done["batches"] += 1
+            if number in {3, 6, 9}:
+                build_generation(at.database, at.home / "generations", TENANT, clock=CLOCK)
+                done["swaps"] += 1
+
+    worker = threading.Thread(target=work)
     worker.start()
     seen = web.load(server, token, asked, clients=8, seconds=seconds, check=_is_whole)
-    while worker.is_alive() and done[1] < 3:
+    while worker.is_alive() and done["swaps"] < 3:
         more = web.load(server, token, asked, clients=8, seconds=5, check=_is_whole)
         seen.milliseconds += more.milliseconds
         seen.failed += more.failed
@@ -562,8 +560,7 @@ def swaps(at: House, server: web.Server, token: str, asked: list[dict[str, str]]
     stop.set()
     worker.join()
     return {
-        "batches": done[0],
-        "swaps": done[1],
+        **done,
         "reads": len(seen.milliseconds),
         "failed": seen.failed,
         "failures": seen.failures,
