@@ -1,7 +1,7 @@
 """Retention done: planned from the log, archived first, and told by a tombstone at each node.
 
 One event a document. Ingest does not wait for all of it: the plan is made without the tenant's lock, and documents go
-in slices, each a transaction that holds the lock for some thousand claims and looks first whether what was written
+in slices, each a transaction that holds the lock for some hundred claims and looks first whether what was written
 meanwhile needs them. A run that was killed has removed whole slices, and the next one goes on from there. Who plans
 (a dry run) and who prunes come by the same function, so the report is what happens.
 """
@@ -42,10 +42,15 @@ from mc_pipelines.provenance.roots import list_roots
 Array = NDArray[Any]
 _FORGET_NAMES_AFTER = timedelta(hours=1)
 """How long names of nodes without claims stay: longer than any reader takes to open the log."""
-CLAIMS_AT_ONCE = 1_000
+CLAIMS_AT_ONCE = 500
 """Claims that go in one transaction, if no document has more."""
 _NAMES_AT_ONCE = 5_000
 _UPWARD, _DOWNWARD = 0, 1
+_STILL_THERE = text("""
+select seq, digest from provenance_documents d where tenant = :tenant and seq = any(:seqs) and not exists (
+    select from provenance_closures gone
+    where gone.tenant = :tenant and gone.seq > :since and gone.closed_seq = d.seq and gone.valid_to is null)
+""")
 _PRUNED = text("select distinct node from provenance_tombstones where tenant = :tenant and pruned_at < :before")
 _NAMED = text("select node from provenance_nodes where tenant = :tenant and node = any(:names)")
 _FORGET = text("delete from provenance_nodes where tenant = :tenant and node = any(:names)")
@@ -125,8 +130,6 @@ def prune(
     files: set[str] = set()
     for part in _slices(chosen):
         with database.begin(tenant=tenant) as connection:
-            marks.catch_up(connection, _roots(connection, tenant, now))
-        with database.begin(tenant=tenant) as connection:
             gone, paths = _remove_all(connection, tenant, marks, part, archive, now)
         done += gone
         files |= paths
@@ -163,8 +166,10 @@ def _remove_all(
     What a new claim or root needs stays, and what another run removed, or a deletion of the tenant, is not there.
     """
     head = lock_head(connection, tenant)
+    facts = {"tenant": tenant, "seqs": [each.seq for each in part], "since": marks.positions[tenant]}
     marks.catch_up(connection, _roots(connection, tenant, now))
-    there = {each.seq: each.digest for each in _documents(connection, tenant, [each.seq for each in part])}
+    found = connection.execute(_STILL_THERE, facts)
+    there = {row.seq: row.digest for row in found}
     gone = [each for each in part if not marks.needs(each.seq) and there.get(each.seq) == each.digest]
     paths = _archive(connection, tenant, archive, gone)
     for place, document in enumerate(gone, start=head + 1):
@@ -173,19 +178,18 @@ def _remove_all(
     return gone, set(paths.values())
 
 
-def _documents(connection: Connection, tenant: TenantId, among: Sequence[int] | None = None) -> list[Document]:
-    """Return the documents that were not pruned, or those of some events of which that holds."""
-    some = "" if among is None else "and d.seq = any(:among)"
+def _documents(connection: Connection, tenant: TenantId) -> list[Document]:
+    """Return the documents that were not pruned."""
     rows = connection.execute(
         text(
             "select d.seq, d.digest, d.recorded_at, d.prunable, min(c.valid_to) as ended_at"
             " from provenance_documents d"
             " left join provenance_closures c on c.tenant = d.tenant and c.closed_seq = d.seq"
-            f" where d.tenant = :tenant {some} and not exists (select from provenance_closures gone"
+            " where d.tenant = :tenant and not exists (select from provenance_closures gone"
             " where gone.tenant = d.tenant and gone.closed_seq = d.seq and gone.valid_to is null)"
             " group by d.seq, d.digest, d.recorded_at, d.prunable order by d.seq"
         ),
-        {"tenant": tenant} | ({} if among is None else {"among": list(among)}),
+        {"tenant": tenant},
     )
     return [Document(row.seq, row.digest, row.recorded_at, row.prunable, row.ended_at) for row in rows]
 
