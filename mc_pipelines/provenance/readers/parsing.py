@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ ONE_PASS = 1 << 20
 Document = TypeVar("Document")
 
 
+_BASE64 = msgspec.json.Decoder(bytes)
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
@@ -54,10 +56,9 @@ def decode_base64(text: str | None) -> bytes | None:
     """
     if text is None:
         return None
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)  # what nearly all are
-    except (binascii.Error, ValueError):
-        pass
+    if "\\" not in text:
+        with suppress(msgspec.DecodeError, UnicodeEncodeError):
+            return _BASE64.decode(f'"{text}"')  # what nearly all are; four times as fast as the standard library
     normal = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(normal + "=" * (-len(normal) % 4), validate=True)

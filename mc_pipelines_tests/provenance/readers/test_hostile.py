@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import zipfile
@@ -13,6 +14,7 @@ from mc_pipelines.foundation.errors import InputError
 from mc_pipelines.provenance.model import Kind, validate
 from mc_pipelines.provenance.readers import read_document
 from mc_pipelines.provenance.readers.dagster_event import EVENT_TYPE
+from mc_pipelines.provenance.readers.parsing import decode_base64
 from mc_pipelines_tests.provenance.readers.documents import SLSA_1, A, bom, dump, envelope, slsa_1, statement
 from mc_pipelines_tests.provenance.readers.test_openlineage import event
 from mc_pipelines_tests.provenance.readers.test_spdx import spdx_2, spdx_3
@@ -143,3 +145,16 @@ def test_an_alias_cannot_merge_nor_describe() -> None:
     claims = read_document(dump(bom(components=[forged], dependencies=[{"ref": "x", "dependsOn": ["root"]}])), "x")
     assert not any("pkg:deb/debian/openssl@3" in (one.source, one.target) for one in claims.edges)
     assert next(one for one in claims.nodes if one.id == "pkg:deb/debian/openssl@3").stub
+
+
+@given(
+    st.text('AQgw9+/-_=\\"\n u0022', max_size=12)
+    | st.binary(max_size=12).map(lambda raw: base64.b64encode(raw).decode())
+)
+def test_base64_is_decoded_as_the_standard_library_does(text: str) -> None:
+    normal = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        expected = base64.b64decode(normal + "=" * (-len(normal) % 4), validate=True)
+    except ValueError:
+        expected = None
+    assert decode_base64(text) == expected
