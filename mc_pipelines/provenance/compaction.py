@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mc_pipelines.provenance import csr, id_codec
 from mc_pipelines.provenance.compiling import compiled
+from mc_pipelines.provenance.described import said_in, said_lists, said_lists_in, said_sections
 from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.offsets import pack_offsets, unpack_offsets
@@ -51,11 +52,13 @@ def compact(partition: Partition) -> dict[str, Array]:
         sides = [pool.submit(_side, partition, name, segment, documents, permanent) for name in ("up", "down")]
         keys = _keys(partition, segment)
         (up_start, up, up_seq), (down_start, down, down_seq) = (side.result() for side in sides)
+    said = said_lists_in(base.sections)
     kind, starts, ids = np.array(base["kind"]), unpack_offsets(base["id_start"]), base["ids"]
     prefixes, prefix_start = base["prefix"], base["prefix_start"]
     if segment is not None:
         kind = np.append(kind, segment.kind)
         kind[segment.changed] = segment.changed_kind
+        said = said_lists(said_in(said).joined(said_in(segment.said)))
         more = id_codec.share_prefixes(segment.id_start, segment.ids, prefixes, prefix_start)
         starts = np.append(starts, more[0][1:] + starts[-1]).astype(np.uint32)
         ids, prefixes, prefix_start = np.append(ids, more[1]), more[2], more[3]
@@ -72,6 +75,7 @@ def compact(partition: Partition) -> dict[str, Array]:
         **csr.index_keys(keys[:, 0]),
         "up_seq": up_seq,
         "down_seq": down_seq,
+        **said_sections(said),
     }
     if partition.tenant == PUBLIC:
         sections |= {"key_high": keys[:, 0].copy(), "key_low": keys[:, 1].copy()}

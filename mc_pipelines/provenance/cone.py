@@ -11,6 +11,7 @@ from mc_pipelines.provenance.kernel import walk_compiled
 from mc_pipelines.provenance.location import Opened
 from mc_pipelines.provenance.model import KINDS
 from mc_pipelines.provenance.reach import Reach, reach
+from mc_pipelines.provenance.seen import seen_kinds
 from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Reached, Stop, Walk
 
 Array = NDArray[Any]
@@ -74,13 +75,8 @@ def is_whole(reached: Reached | Reach, depth: int = MAXIMUM_STEPS) -> bool:
 
 
 def kinds_of(opened: Opened, nodes: Array) -> Array:
-    """Return the kind code of each node; only what is asked for is looked at."""
-    snapshot = opened.snapshot
-    mine = nodes < snapshot.own.nodes
-    found: Array = np.empty(len(nodes), dtype=np.uint8)
-    found[mine] = snapshot.part.kind[nodes[mine]]
-    found[~mine] = snapshot.shared_part.kind[nodes[~mine] - snapshot.own.nodes]
-    return found & np.uint8(7)
+    """Return the kind code of each node that may be seen, as what may be seen calls it."""
+    return seen_kinds(opened.snapshot, nodes, opened.view.visible) & np.uint8(7)
 
 
 def count_kinds(opened: Opened, nodes: Array) -> dict[str, int]:

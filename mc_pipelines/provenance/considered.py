@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 from mc_pipelines.provenance.ancestry import Ancestry
+from mc_pipelines.provenance.cone import kinds_of
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.kernel import have_edges
 from mc_pipelines.provenance.location import Opened
@@ -36,10 +37,9 @@ def considered_bundles(opened: Opened, live: list[str]) -> tuple[list[int], str]
         named = _mentioned(opened, [live[place] for place in known[~seen]])
         seen |= np.array([live[place] in named for place in known], dtype=np.bool_)
         return sorted(set(numbers[known[seen]].tolist())), "live"
-    # A shared node that the tenant knows itself goes by its own number; the other is not in use.
-    used = np.append(np.ones(snapshot.own.nodes, dtype=np.bool_), snapshot.common.to_own < 0)
-    bundles = np.flatnonzero(((snapshot.kind & 7) == _BUNDLE) & used)
-    return bundles[have_edges(snapshot, opened.view.visible, bundles)].tolist(), "all"
+    called = snapshot.candidates(_BUNDLE)
+    bundles = called[have_edges(snapshot, opened.view.visible, called)]
+    return bundles[kinds_of(opened, bundles) == _BUNDLE].tolist(), "all"
 
 
 def numbers_of(snapshot: Snapshot, keys: list[bytes]) -> Array:

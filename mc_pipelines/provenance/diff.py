@@ -17,7 +17,7 @@ from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
-from mc_pipelines.provenance.cone import MAXIMUM_STEPS, cone, count_kinds, is_whole
+from mc_pipelines.provenance.cone import MAXIMUM_STEPS, cone, count_kinds, is_whole, kinds_of
 from mc_pipelines.provenance.location import Found, Opened, find_node, open_view, tombstones_at
 from mc_pipelines.provenance.model import EDGE_TYPES, KINDS
 from mc_pipelines.provenance.purls import versions_of
@@ -104,7 +104,7 @@ def _compare(a: Side, b: Side, query: DiffQuery) -> dict[str, Any]:
         "counts": {
             "onlyA": count_kinds(a.opened, only_a),
             "onlyB": count_kinds(b.opened, only_b),
-            "both": count_kinds(a.opened, np.intersect1d(a.nodes, b.nodes)),
+            "both": count_kinds(b.opened, np.intersect1d(a.nodes, b.nodes)),
             "edgesOnlyA": len(edges_a),
             "edgesOnlyB": len(edges_b),
         },
@@ -165,13 +165,12 @@ def _listed(
                     "side": name,
                 }
             )
+    # What is in both is what it is in b, which is now where a is then.
+    numbers = np.array(list(listed), dtype=np.int64)
+    kinds = np.where(np.isin(numbers, b.nodes), kinds_of(b.opened, numbers), kinds_of(a.opened, numbers)).tolist()
     nodes = [
-        {
-            "id": snapshot.id_of(number),
-            "kind": KINDS[int(snapshot.kind[number]) & 7].value,
-            "side": side.get(number, "both"),
-        }
-        for number in listed
+        {"id": snapshot.id_of(number), "kind": KINDS[kind].value, "side": side.get(number, "both")}
+        for number, kind in zip(listed, kinds, strict=True)
     ]
     return nodes, written
 

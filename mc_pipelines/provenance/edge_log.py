@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -34,6 +34,8 @@ DELETED = "deleted-"
 """Begins the name that stands for the generation of a tenant whose graph was deleted."""
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _COPY_TRAILER = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 # One binary COPY tuple: field count, then length and value of each field; all big-endian.
 _CLAIM_ROW = np.dtype(
     [
@@ -55,7 +57,8 @@ CHANNEL = "mc_provenance"
 
 _STAGING = """
 create temporary table if not exists staged_nodes
-    (seq bigint, node uuid, id text, kind smallint, stub boolean, label text, attributes jsonb, rank bigint)
+    (seq bigint, node uuid, id text, kind smallint, stub boolean, label text, attributes jsonb, rank bigint,
+     mark smallint, valid_from timestamptz, covers_from timestamptz, first boolean)
     on commit delete rows;
 create temporary table if not exists staged_claims
     (seq bigint, ordinal integer, source uuid, target uuid, type smallint) on commit delete rows;
@@ -68,15 +71,33 @@ _STAGED_TYPES = (
     *("int8", "text", "text", "text", "timestamptz", "timestamptz", "text"),
     *("int8", "int2", "bool", "text", "text", "int4", "int4"),
 )
+# Whatever else a batch says of a node that is new enters as it is. Of any other node, what was said before is looked
+# up; `offset 0` keeps the look-ups from becoming joins: of large tables few rows are read, and of a hub never all.
 _INSERT_NODES = """
-insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes, rank)
-select :tenant, node, id, kind, stub, seq, label, attributes, rank from (
-    select distinct on (node) * from staged_nodes order by node, rank desc, seq
-) as best
-on conflict (tenant, node) do update
-    set kind = excluded.kind, stub = excluded.stub, changed_seq = excluded.changed_seq, label = excluded.label,
-        attributes = excluded.attributes, rank = excluded.rank
-    where excluded.rank > known.rank
+with made as (
+    insert into provenance_nodes (tenant, node, id, seq, rank, covers_from, mark, kind, stub, label, attributes)
+    select :tenant, node, id, seq, rank, covers_from, mark, kind, stub, label, attributes from staged_nodes where first
+    on conflict (tenant, node) do nothing returning node, rank
+), again as (
+    select staged.*, known.rank as known_rank from staged_nodes as staged cross join lateral (
+        select rank, mark, covers_from from provenance_nodes as one
+        where one.tenant = :tenant and one.node = staged.node offset 0
+    ) as known
+    where not exists (select from made where made.node = staged.node) and (known.rank < staged.rank
+        or known.mark <> staged.mark or known.covers_from is null or known.covers_from > staged.valid_from)
+    offset 0
+), said as (
+    select staged.*, made.rank as known_rank
+    from staged_nodes as staged join made on made.node = staged.node where not staged.first
+    union all
+    select * from again where not exists (select from provenance_descriptions as earlier
+        where earlier.tenant = :tenant and earlier.node = again.node and earlier.rank >= again.rank
+            and earlier.mark = again.mark and earlier.covers_from <= again.valid_from offset 0)
+)
+insert into provenance_descriptions (tenant, seq, node, rank, covers_from, mark, kind, stub, label, attributes)
+select :tenant, seq, node, rank, covers_from, mark, kind, stub,
+    case when rank <> known_rank then label end, case when rank <> known_rank then attributes end
+from said
 """
 _INSERT_CLAIMS = """
 insert into provenance_claims (recorded_on, tenant, seq, ordinal, source, target, type)
@@ -250,6 +271,16 @@ class _Rows:
     edges: int
     only_uses: bool
 
+    @property
+    def prunable(self) -> bool:
+        """Whether retention may remove it for its low value."""
+        return self.claims.low_value and self.only_uses
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it never ends: neither superseded nor removed."""
+        return self.claims.series is None and self.claims.valid_to is None and not self.prunable
+
     @classmethod
     def of(cls, claims: Claims) -> _Rows:
         described: dict[str, Node] = {}
@@ -285,30 +316,59 @@ def _claim_rows(keys: bytes, triples: list[tuple[int, int, int]]) -> bytes:
     return rows.tobytes()
 
 
-def _field(value: bytes | None) -> bytes:
-    return b"\xff\xff\xff\xff" if value is None else len(value).to_bytes(4, "big") + value
+def _field(value: bytes) -> bytes:
+    return len(value).to_bytes(4, "big") + value
 
 
-def _node_rows(rows: Sequence[_Rows], first_seq: int) -> Iterator[bytes]:
-    """Yield the node rows of a batch: of each node what ranks highest."""
-    chosen: dict[bytes, tuple[int, int, Node]] = {}
-    for place, row in enumerate(rows):
-        for key, rank, node in zip(row.keys, row.ranks, row.described.values(), strict=True):
-            known = chosen.get(key)
-            if known is None or rank > known[0]:
-                chosen[key] = (rank, place, node)
-    for key, (rank, place, node) in chosen.items():
-        attributes = None if node.attributes is None else b"\1" + _storable_json(node.attributes)
-        yield b"\0\x08\0\0\0\x08%b\0\0\0\x10%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b\0\0\0\x08%b" % (
-            (first_seq + place).to_bytes(8, "big"),
-            key,
-            _field(node.id.encode()),
-            KIND_CODE[node.kind],
-            node.stub,
-            _field(None if node.label is None else _storable(node.label)),
-            _field(attributes),
-            rank.to_bytes(8, "big"),
+def _node_rows(rows: Sequence[_Rows], first_seq: int, now: datetime) -> Iterator[bytes]:
+    """Yield what a batch says of nodes, in order of its documents, but for what an earlier one of them implies.
+
+    A description is implied by an earlier one that ranks as high, of a document under the same label, which holds
+    from as early on and never ends: whoever may see the later one, at whatever moment, sees the earlier one too.
+    """
+    covering: dict[bytes, list[tuple[int, int, int]]] = {}
+    for seq, row in enumerate(rows, start=first_seq):
+        mark, begun = pack_label(row.claims), _microseconds(row.claims.valid_from or now)
+        permanent = row.permanent
+        head = b"\0\x0c\0\0\0\x08%b\0\0\0\x10" % seq.to_bytes(8, "big")
+        moment = b"\0\0\0\x08" + begun.to_bytes(8, "big", signed=True)
+        tail = b"\0\0\0\2%b%b%b\0\0\0\1" % (
+            mark.to_bytes(2, "big"),
+            moment,
+            moment if permanent else _NULL,
         )
+        for key, rank, node in zip(row.keys, row.ranks, row.described.values(), strict=True):
+            earlier = covering.get(key)
+            implied = False
+            if earlier is None:
+                covering[key] = [(rank, mark, begun)] if permanent else []
+            else:
+                for one in earlier:
+                    if one[0] >= rank and one[1] == mark and one[2] <= begun:
+                        implied = True
+                        break
+                if permanent and not implied:
+                    earlier.append((rank, mark, begun))
+            if implied:
+                continue
+            yield b"%b%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b\0\0\0\x08%b%b%c" % (
+                head,
+                key,
+                _field(node.id.encode()),
+                KIND_CODE[node.kind],
+                node.stub,
+                _NULL if node.label is None else _field(_storable(node.label)),
+                _NULL if node.attributes is None else _field(b"\1" + _storable_json(node.attributes)),
+                rank.to_bytes(8, "big"),
+                tail,
+                earlier is None,
+            )
+
+
+def _microseconds(moment: datetime) -> int:
+    """Return microseconds since 2000, as PostgreSQL counts them."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _storable(label: str) -> bytes:
@@ -336,7 +396,7 @@ def _without_nul(value: Any) -> Any:
 def _write(connection: Connection, tenant: TenantId, rows: list[_Rows], first_seq: int, now: datetime) -> None:
     for statement in _STAGING.split(";"):
         connection.execute(text(statement))
-    _copy(connection, "staged_nodes", [b"".join(_node_rows(rows, first_seq))])
+    _copy(connection, "staged_nodes", [b"".join(_node_rows(rows, first_seq, now))])
     claims = np.frombuffer(bytearray().join(row.rows for row in rows), dtype=_CLAIM_ROW)
     claims["seq"] = np.repeat(
         np.arange(first_seq, first_seq + len(rows)), [len(row.rows) // _CLAIM_ROW.itemsize for row in rows]
@@ -399,7 +459,7 @@ def _document(row: _Rows, seq: int, now: datetime) -> tuple[Any, ...]:
         claims.series,
         claims.version,
         pack_label(claims),
-        claims.low_value and row.only_uses,
+        row.prunable,
         _storable_json(msgspec.to_builtins(claims.verification)).decode(),
         _storable_json(claims.remarks).decode(),
         len(row.described),

@@ -25,7 +25,7 @@ class Backing:
 
     Attributes:
         status: the best outcome of our check among the documents that claim it.
-        events: those documents.
+        events: those documents, but for those that only repeat it.
     """
 
     status: VerificationStatus
@@ -34,6 +34,9 @@ class Backing:
 
 def claims_at(opened: Opened, direction: int, node: int) -> Claims:
     """Return the visible claims at a node towards one direction, entry by entry.
+
+    One that an earlier claim implies is left out, as a generation does it, so that an answer does not depend on which
+    claims a generation has taken in.
 
     Args:
         opened: what may be seen.
@@ -49,7 +52,22 @@ def claims_at(opened: Opened, direction: int, node: int) -> Claims:
         owner = PUBLIC if shared else opened.tenant
         for place in np.flatnonzero(mask[event]):
             found.setdefault(int(entries[place]), []).append((owner, int(event[place])))
-    return found
+    return {entry: events if len(events) == 1 else _not_implied(opened, events) for entry, events in found.items()}
+
+
+def _not_implied(opened: Opened, events: list[Event]) -> list[Event]:
+    """Return the events but for those of which an earlier one says the same to every reader of theirs, for ever."""
+    kept: list[Event] = []
+    covering: set[tuple[str, int, int]] = set()
+    for owner, seq in sorted(set(events)):
+        documents = opened.partition_of(owner).documents
+        label, begun = int(documents["doc_label"][seq]), int(documents["doc_valid_from"][seq])
+        if any(each[:2] == (owner, label) and each[2] <= begun for each in covering):
+            continue
+        kept.append((owner, seq))
+        if documents["doc_permanent"][seq]:
+            covering.add((owner, label, begun))
+    return kept
 
 
 def backing_of(opened: Opened, reached: Reached, *, first_edge: int = 0) -> list[Backing]:

@@ -21,11 +21,14 @@ from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.ancestry import Ancestry, ancestry
 from mc_pipelines.provenance.answer import Answer, tagged, timed
+from mc_pipelines.provenance.cone import kinds_of
 from mc_pipelines.provenance.considered import MAXIMUM_BUNDLES, considered_bundles, flagged
 from mc_pipelines.provenance.location import Opened, find_node, open_view, pruned_keys, tombstones
 from mc_pipelines.provenance.model import KIND_CODE, KINDS, TYPE_CODE
+from mc_pipelines.provenance.rank import STUB
 from mc_pipelines.provenance.request import GapQuery
 from mc_pipelines.provenance.roots import live_nodes
+from mc_pipelines.provenance.seen import seen_kinds
 from mc_pipelines.provenance.store import GraphStore
 
 Array = NDArray[Any]
@@ -33,7 +36,6 @@ KINDS_OF_GAPS = ("conflicting", "unverified", "pruned", "stub")
 """In order of urgency, where equally many bundles are affected."""
 _BUNDLE, _RECEIPT = KIND_CODE["bundle"], KIND_CODE["receipt"]
 _PRODUCES, _SIGNS, _VERIFIES = TYPE_CODE["produces"], TYPE_CODE["signs"], TYPE_CODE["verifies"]
-_STUB = 8
 
 
 def gaps_answer(store: GraphStore, tenant: TenantId, query: GapQuery, allowed: Filter) -> Answer:
@@ -75,7 +77,7 @@ def gaps_answer(store: GraphStore, tenant: TenantId, query: GapQuery, allowed: F
 def _gaps(opened: Opened, above: Ancestry, among: Array) -> dict[str, Array]:
     """Return the places of what is missing, by sort of gap, in order of urgency."""
     size = len(above.nodes)
-    described = opened.snapshot.kind[above.nodes]
+    described = seen_kinds(opened.snapshot, above.nodes, opened.view.visible)
     kinds = described & 7
     verified, record, signed = (np.zeros(size, dtype=np.bool_) for _ in range(3))
     checked = above.code == _VERIFIES
@@ -88,7 +90,7 @@ def _gaps(opened: Opened, above: Ancestry, among: Array) -> dict[str, Array]:
         "conflicting": _makers(above) > 1,
         "unverified": unverified,
         "pruned": flagged(opened, above, list(pruned_keys(opened))),
-        "stub": (described & _STUB) != 0,
+        "stub": (described & STUB) != 0,
     }
     return {name: np.flatnonzero(found[name] & among) for name in KINDS_OF_GAPS}
 
@@ -123,7 +125,7 @@ def _listed(opened: Opened, above: Ancestry, affected: Array, ranked: list[tuple
             return "Documents name it and none describes it."
         return "No verified receipt signs it." if kind == _BUNDLE else "Its signature was not proved."
 
-    kinds = opened.snapshot.kind[above.nodes[[place for _, place in ranked]]] & 7
+    kinds = kinds_of(opened, above.nodes[[place for _, place in ranked]])
     return [
         {
             "node": name,

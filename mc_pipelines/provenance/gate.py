@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
-from mc_pipelines.provenance.cone import cone, is_whole
+from mc_pipelines.provenance.cone import cone, is_whole, kinds_of
 from mc_pipelines.provenance.location import Found, Opened, PrunedError, find_node, open_view, tombstones, tombstones_at
 from mc_pipelines.provenance.model import KINDS
 from mc_pipelines.provenance.request import BundleQuery
@@ -159,5 +161,6 @@ def _step(node: str, derivation: Derivation, policy: GatePolicy) -> dict[str, An
 def _nodes(opened: Opened, found: Found, document: dict[str, Any]) -> list[dict[str, Any]]:
     steps = document.get("proof") or []
     names = dict.fromkeys([found.node, *(step[each] for step in steps for each in ("node", "receipt", "execution"))])
-    kinds = {name: KINDS[int(opened.snapshot.kind_of(opened.snapshot.find(name))) & 7].value for name in names}
-    return [{"id": name, "kind": kind} for name, kind in kinds.items()]
+    numbers = np.array([opened.snapshot.find(name) for name in names])
+    kinds = kinds_of(opened, numbers).tolist()
+    return [{"id": name, "kind": KINDS[kind].value} for name, kind in zip(names, kinds, strict=True)]

@@ -11,7 +11,10 @@ Sections (n nodes in order of first mention, m entries a direction, d events):
   towards ancestors and towards descendants, ascending; an entry is ``neighbour << 2 | type``.
 - ``up_seq``, ``down_seq`` (uint32, m): the event that claimed the entry. Label, validity and retention are the
   document's, so an entry costs four bytes for all of them.
-- ``kind`` (uint8, n): kind, plus 8 for a stub.
+- ``kind`` (uint8, n): kind, plus 8 for a stub, as the best of a node's descriptions says, plus 16 where not all say so.
+- ``said_owner`` (uint32), ``said_start`` (uint32, one more), ``said`` (uint8), ``said_seq`` (uint32): descriptions that
+  stand as rows, by node, of each node the best first (12 minus its order) and then by event; see
+  :mod:`mc_pipelines.provenance.described`.
 - ``id_start`` (n+1, packed), ``ids`` (uint8): encoded ids, see :mod:`mc_pipelines.provenance.id_codec`;
   ``prefix`` (uint8), ``prefix_start`` (int64): the table of prefixes that they share.
 - ``bucket`` (uint32), ``by_key`` (uint32, n), ``check`` (uint8, n): nodes sorted by key, found by the key's
@@ -37,7 +40,7 @@ from numpy.typing import NDArray
 from mc_pipelines.foundation.errors import VerificationError
 
 Array = NDArray[Any]
-LAYOUT = 4
+LAYOUT = 5
 _MAGIC = b"MCGRAPH1"
 _ALIGNMENT = 64
 MAXIMUM_NODES = 2**30 - 1

@@ -26,6 +26,7 @@ from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
 from mc_pipelines.provenance.compaction import can_compact, compact
+from mc_pipelines.provenance.described import Said, said_of
 from mc_pipelines.provenance.edge_log import head_of, known_tenants
 from mc_pipelines.provenance.generation_file import (
     LAYOUT,
@@ -38,12 +39,14 @@ from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.offsets import pack_offsets, unpack_offsets
 from mc_pipelines.provenance.partition import open_partition
 from mc_pipelines.provenance.pointer import Generation, current_generation, publish_generation
+from mc_pipelines.provenance.records import TYPE_MENTIONS
 
 _T = TypeVar("_T")
 _READERS = 2
 """Connections that read the log for a whole build."""
 _PIECES_AHEAD = 6
 _NO_CLAIMS = (np.empty((0, 2), dtype=np.int32), np.empty(0, dtype=np.int8), np.empty(0, dtype=np.uint32))
+
 KEPT = 3
 """Generations of a tenant that stay on disk."""
 ABANDONED_SECONDS = 6 * 3600
@@ -128,16 +131,25 @@ def read_graph(database: Database, tenant: TenantId, seq: int) -> dict[str, NDAr
         closures = log_reader.read_closures(connection, tenant, upto=seq)
     pieces = log_reader.pieces_of(documents)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="log-reader") as pool:
-        nodes = log_reader.Nodes.joined(list(_ahead(pool, reading(_read_nodes), _to_the_end(pieces))))
-        return assemble(tenant, documents, _ahead(pool, reading(log_reader.read_piece), pieces), nodes, closures)
+        named = list(_ahead(pool, reading(_read_nodes), _and_the_nameless(pieces)))
+        nodes = log_reader.Nodes.joined([each for each, _ in named])
+        descriptions = log_reader.Descriptions.joined([each for _, each in named])
+        claims = _ahead(pool, reading(log_reader.read_piece), pieces)
+        return assemble(tenant, documents, claims, nodes, descriptions, closures)
 
 
-def _read_nodes(connection: Connection, tenant: TenantId, piece: log_reader.Piece) -> log_reader.Nodes:
-    return log_reader.read_nodes(connection, tenant, after=piece.after, upto=piece.upto)
+def _read_nodes(
+    connection: Connection, tenant: TenantId, piece: log_reader.Piece
+) -> tuple[log_reader.Nodes, log_reader.Descriptions]:
+    return (
+        log_reader.read_nodes(connection, tenant, after=piece.after, upto=piece.upto),
+        log_reader.read_descriptions(connection, tenant, after=piece.after, upto=piece.upto),
+    )
 
 
-def _to_the_end(pieces: list[log_reader.Piece]) -> list[log_reader.Piece]:
-    return [*pieces[:-1], *(replace(last, upto=log_reader.NO_END) for last in pieces[-1:])]
+def _and_the_nameless(pieces: list[log_reader.Piece]) -> list[log_reader.Piece]:
+    """Return pieces of which the first holds event 0, too: names that outlived the document that was first to name."""
+    return [*(replace(first, after=-1) for first in pieces[:1]), *pieces[1:]]
 
 
 def _ahead(
@@ -158,6 +170,7 @@ def assemble(
     documents: log_reader.Documents,
     claims: Iterable[log_reader.Claims],
     nodes: log_reader.Nodes,
+    descriptions: log_reader.Descriptions,
     closures: log_reader.Closures,
 ) -> dict[str, NDArray[Any]]:
     """Return all sections of the graph that these rows of the log make; see :func:`read_graph`.
@@ -167,6 +180,7 @@ def assemble(
         documents: all of them.
         claims: all of them in order, in pieces, of which one at a time is held.
         nodes: all of them.
+        descriptions: all of them.
         closures: all of them.
     """
     pruned = closures.closed_seq[closures.valid_to == -1]
@@ -180,27 +194,34 @@ def assemble(
         raise ConflictError(f"A generation holds at most {MAXIMUM_NODES} nodes", field="tenant", value=tenant)
     columns = document_columns(documents, pruned)
     ends, kinds, seqs = (np.concatenate(column) for column in zip(_NO_CLAIMS, *numbered, strict=True))
-    high = numbering.high
+    high, standing = numbering.high, columns.pop("standing")
+    place, alone = numbering.find(nodes.high, nodes.low), kinds == TYPE_MENTIONS
+    again = numbering.find(descriptions.high, descriptions.low)
+    said = Said(place, nodes.seq, nodes.kind).joined(Said(again, descriptions.seq, descriptions.kind))
+    said = said.where((said.node >= 0) & standing[said.seq])
     with ThreadPoolExecutor(1) as pool:
         # The lists of both directions take two cores; names and the index of keys are made beside them.
-        names = pool.submit(lambda: node_sections(nodes, numbering.find(nodes.high, nodes.low), count))
+        names = pool.submit(node_sections, nodes, place)
         index = pool.submit(csr.index_keys, high)
+        told = pool.submit(said_of, count, said, (ends[alone, 0], seqs[alone]))
         lists = csr.build_lists(
             ends,
             kinds,
             seqs,
             count,
             {
-                "standing": columns.pop("standing"),
+                "standing": standing,
                 "permanent": columns["doc_permanent"],
                 "label": columns["doc_label"],
                 "valid_from": columns["doc_valid_from"],
             },
         )
         hot, cold = split_lists(lists)
+        kind, rows = told.result()
+        cold |= rows
         if tenant == PUBLIC:  # every tenant's reader looks the shared nodes up by key
             cold |= {"key_high": high, "key_low": numbering.low}
-        return hot | names.result() | index.result() | cold | columns
+        return hot | {"kind": kind} | names.result() | index.result() | cold | columns
 
 
 def document_columns(documents: log_reader.Documents, pruned: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -219,19 +240,16 @@ def document_columns(documents: log_reader.Documents, pruned: NDArray[Any]) -> d
     }
 
 
-def node_sections(nodes: log_reader.Nodes, place: NDArray[Any], count: int) -> dict[str, NDArray[Any]]:
-    """Return kinds and encoded ids in order of number; ``place`` is the number of each node row."""
+def node_sections(nodes: log_reader.Nodes, place: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return encoded ids in order of number; ``place`` is the number of each node row."""
     keep = place >= 0
     order = np.argsort(place[keep], kind="stable")
     rows = np.flatnonzero(keep)[order]
-    kind = np.zeros(count, dtype=np.uint8)
-    kind[place[rows]] = nodes.kind[rows] | nodes.stub[rows] << 3
     starts, encoded = id_codec.encode_texts(
         nodes.text, nodes.begin[rows], nodes.length[rows], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
     )
     starts, encoded, prefixes, prefix_starts = id_codec.share_prefixes(starts, encoded)
     return {
-        "kind": kind,
         "id_start": pack_offsets(starts),
         "ids": encoded,
         "prefix": prefixes,

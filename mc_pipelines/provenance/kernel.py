@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import COMPILES, compiled
+from mc_pipelines.provenance.described import SEVERAL
 from mc_pipelines.provenance.offsets import offset_at, offset_count
+from mc_pipelines.provenance.seen import judged_kind, seen_kinds
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
 from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of, shared_number
 from mc_pipelines.provenance.walk import (
@@ -210,15 +212,20 @@ def gather(
                 entry = _next(side, lists, state, everything, own_mask)
                 if entry == _END:
                     break
-                if types >> (entry & 3) & 1 and (
-                    kinds == ALL_KINDS or kinds >> (np.int64(part.kind[entry >> 2]) & 7) & 1
-                ):
-                    if kept < limit:
-                        out[kept] = entry
-                        kept += 1
-                    elif known_degree >= 0:
-                        return kept, known_degree
-                    degree += 1
+                if not types >> (entry & 3) & 1:
+                    continue
+                if kinds != ALL_KINDS:
+                    kind = np.int64(common.kind[entry >> 2])
+                    if kind & SEVERAL and not everything:
+                        kind = judged_kind(entry >> 2, own_nodes, part, shared, common, own_mask, shared_mask)
+                    if not kinds >> (kind & 7) & 1:
+                        continue
+                if kept < limit:
+                    out[kept] = entry
+                    kept += 1
+                elif known_degree >= 0:
+                    return kept, known_degree
+                degree += 1
     if kept == limit and known_degree >= 0:
         return kept, known_degree
     if there >= 0:
@@ -233,20 +240,23 @@ def gather(
             other = entry >> 2
             here = np.int64(common.to_own[other])
             if here >= 0:
-                kind = np.int64(part.kind[here])
                 entry = here << 2 | entry & 3
                 if mine and _holds(side, node, bits, entry, everything, own_mask):
                     continue
             else:
-                kind = np.int64(shared.kind[other])
                 entry = (own_nodes + other) << 2 | entry & 3
-            if kinds >> (kind & 7) & 1:
-                if kept < limit:
-                    out[kept] = entry
-                    kept += 1
-                elif known_degree >= 0:
-                    return kept, known_degree
-                degree += 1
+            if kinds != ALL_KINDS:
+                kind = np.int64(common.kind[here] if here >= 0 else shared.kind[other])
+                if kind & SEVERAL and not everything:
+                    kind = judged_kind(entry >> 2, own_nodes, part, shared, common, own_mask, shared_mask)
+                if not kinds >> (kind & 7) & 1:
+                    continue
+            if kept < limit:
+                out[kept] = entry
+                kept += 1
+            elif known_degree >= 0:
+                return kept, known_degree
+            degree += 1
     if unfiltered and degree > limit:
         _remember(degrees, node, up, degree)
     return kept, degree
@@ -534,6 +544,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         Stop(stop),
         _left(queue, marks, walk, nodes=nodes, stop=stop, level=level),
         found,
+        seen_kinds(snapshot, order[:nodes], visible),
     )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from mc_pipelines.foundation.clock import rfc3339
 from mc_pipelines.foundation.errors import InputError, NotFoundError
@@ -27,6 +28,7 @@ from mc_pipelines.provenance.kernel import have_edges
 from mc_pipelines.provenance.labels import verification_of
 from mc_pipelines.provenance.log_reader import microseconds
 from mc_pipelines.provenance.model import EDGE_TYPES, PUBLIC, VerificationStatus
+from mc_pipelines.provenance.partition import Partition
 from mc_pipelines.provenance.request import QueryError, Scope
 from mc_pipelines.provenance.snapshot import Snapshot
 from mc_pipelines.provenance.store import GraphStore
@@ -77,10 +79,14 @@ class Opened:
 
     def status_of(self, tenant: str, seq: int) -> VerificationStatus:
         """Return what our check of the document of a visible event found."""
+        return STATUSES[verification_of(int(self.partition_of(tenant).documents["doc_label"][seq]))]
+
+    def partition_of(self, tenant: str) -> Partition:
+        """Return the partition of an event: the tenant's own or the shared one."""
         own = tenant == self.tenant or self.snapshot.shared is None
         partition = self.snapshot.own if own else self.snapshot.shared
         assert partition is not None  # noqa: S101 - decided one line above
-        return STATUSES[verification_of(int(partition.documents["doc_label"][seq]))]
+        return partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,7 @@ def find_node(opened: Opened, node: NodeId, resolve: str, *, field: str = "node"
         )
     if candidates:
         return candidates[0]
-    if _is_mentioned(opened, node):
+    if is_mentioned(opened, node):
         return Found(number, node, node)
     gone = tombstones(opened, [node])
     if gone:
@@ -234,7 +240,7 @@ def _has_edges(opened: Opened, number: int) -> bool:
     return number >= 0 and bool(have_edges(opened.snapshot, opened.view.visible, np.array([number]))[0])
 
 
-def _is_mentioned(opened: Opened, node: str) -> bool:
+def is_mentioned(opened: Opened, node: str) -> bool:
     """Tell whether a visible document names the node without an edge; asked alike for unknown and for hidden ones."""
     with opened.store.database.begin(tenant=opened.tenant) as connection:
         rows = connection.execute(
@@ -321,20 +327,77 @@ class Description:
     attributes: dict[str, Any] | None
 
 
+class _Best:
+    """Of each node the visible description that ranks highest, of those that were offered."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.found: dict[UUID, tuple[int, Description]] = {}
+
+    def rank(self, node: UUID) -> int:
+        """Return the rank of a node's best, -1 for none."""
+        return self.found[node][0] if node in self.found else -1
+
+    def offer(self, row: Any, said: Description) -> bool:
+        """Take in a description, if it may be read; tell whether it may."""
+        may = self.opened.may_read(row.tenant, row.seq)
+        if may and row.rank > self.rank(row.node):
+            self.found[row.node] = (row.rank, said)
+        return may
+
+
 def describe(opened: Opened, names: Collection[str]) -> dict[str, Description]:
-    """Return the descriptions of nodes, where the document that brought them may be read; the tenant's own win."""
-    by_key = {str(UUID(bytes=node_key(name))): name for name in names}
+    """Return of each node the description that ranks highest among those that may be read, the shared ones too."""
+    by_key = {UUID(bytes=node_key(name)): name for name in names}
+    best = _Best(opened)
     with opened.store.database.begin(tenant=opened.tenant) as connection:
-        rows = connection.execute(
-            text(
-                "select tenant, node, changed_seq, label, attributes from provenance_nodes"
-                " where tenant in (:tenant, :public) and node = any(cast(:keys as uuid[]))"
-                " order by tenant = :tenant"
-            ),
-            {"tenant": opened.tenant, "public": PUBLIC, "keys": list(by_key)},
-        ).all()
-    return {
-        by_key[str(row.node)]: Description(row.label, row.attributes)
-        for row in rows
-        if opened.may_read(row.tenant, row.changed_seq)
-    }
+        facts = {"owners": sorted({opened.tenant, PUBLIC}), "keys": list(by_key)}
+        first = {(row.tenant, row.node): row for row in connection.execute(_FIRST, facts).all()}
+        for row in first.values():
+            best.offer(row, Description(row.label, row.attributes))
+        wanted, count = [(*each, _HIGHEST, _HIGHEST) for each in first], _FEW
+        while wanted:
+            wanted = _offer_later(connection, best, first, wanted, count)
+            count *= _FEW
+    return {by_key[node]: said for node, (_, said) in best.found.items()}
+
+
+def _offer_later(
+    connection: Connection,
+    best: _Best,
+    first: dict[tuple[str, UUID], Any],
+    wanted: list[tuple[str, UUID, int, int]],
+    count: int,
+) -> list[tuple[str, UUID, int, int]]:
+    """Offer ``count`` more descriptions of each node, the highest first; return of which nodes more are wanted."""
+    tenants, nodes, ranks, seqs = map(list, zip(*wanted, strict=True))
+    facts = {"tenants": tenants, "nodes": nodes, "ranks": ranks, "seqs": seqs, "count": count}
+    rows = connection.execute(_LATER, facts | {"floors": [best.rank(node) for _, node, _, _ in wanted]}).all()
+    further = []
+    for (tenant, node), group in groupby(rows, key=lambda row: (row.tenant, row.node)):
+        several, known = list(group), first[tenant, node]
+        # A label that is that of the node's own row is kept there only.
+        said = [known if row.rank == known.rank else row for row in several]
+        if any(best.offer(row, Description(one.label, one.attributes)) for row, one in zip(several, said, strict=True)):
+            continue
+        if len(several) == count:
+            further.append((tenant, node, several[-1].rank, several[-1].seq))
+    return further
+
+
+_FEW = 8
+"""Descriptions of a node that are looked at first; then so many times more. Mostly one of them may be read."""
+_HIGHEST = 2**63 - 1
+_FIRST = text(
+    "select tenant, node, seq, rank, label, attributes from provenance_nodes"
+    " where tenant = any(:owners) and node = any(:keys)"
+)
+_LATER = text(
+    "select said.tenant, said.node, said.seq, said.rank, said.label, said.attributes from unnest("
+    " cast(:tenants as text[]), cast(:nodes as uuid[]), cast(:floors as bigint[]), cast(:ranks as bigint[]),"
+    " cast(:seqs as bigint[])) with ordinality as wanted(tenant, node, floor, rank, seq, at) cross join lateral ("
+    " select * from provenance_descriptions as one where one.tenant = wanted.tenant and one.node = wanted.node"
+    " and one.rank > wanted.floor and (one.rank, one.seq) < (wanted.rank, wanted.seq)"
+    " order by one.rank desc, one.seq desc limit :count"
+    ") as said order by wanted.at, said.rank desc, said.seq desc"
+)

@@ -18,8 +18,6 @@ Array = NDArray[Any]
 FOREVER = np.iinfo(np.int64).max
 """A validity without end, in microseconds since 1970."""
 
-NO_END = 2**62
-"""After every event: nodes are read to there, since an event may move a node's ``changed_seq`` at any moment."""
 ROWS_AT_ONCE = 500_000
 """Nodes and edges in one piece of the log."""
 _CLAIM_NUMBERS = 5
@@ -36,7 +34,10 @@ _DOCUMENT = np.dtype(
         ("rows", ">i4"),
     ]
 )
-_NODE = np.dtype([("high", ">u8"), ("low", ">u8"), ("kind", ">i2")])
+_SAID = np.dtype([("high", ">u8"), ("low", ">u8"), ("said", ">i8")])
+_KIND_BITS = 4
+_SAYS = f"uuid_send(node) || int8send((seq << {_KIND_BITS}) | (stub::int << 3) | kind)"
+"""A row of nodes or of descriptions: its key, then its event and kind in one number, where 8 stands for a stub."""
 _POSTGRESQL_EPOCH = 946_684_800_000_000
 """Microseconds from 1970 to 2000, from which PostgreSQL counts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,13 +85,36 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Nodes:
-    """Node rows of a tenant: keys, kinds and ids (as slices of ``text``)."""
+class Descriptions:
+    """What documents say that nodes are: keys, events, and kinds plus 8 for a stub."""
 
     high: Array
     low: Array
+    seq: Array
     kind: Array
-    stub: Array
+
+    @classmethod
+    def joined(cls, parts: Sequence[Descriptions]) -> Descriptions:
+        """Return the rows of consecutive parts as one."""
+        return cls(
+            np.concatenate([np.empty(0, dtype=np.uint64), *(part.high for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint64), *(part.low for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.seq for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint8), *(part.kind for part in parts)]),
+        )
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Node rows of a tenant: keys, what the first event that named each says it is, and ids (as slices of ``text``).
+
+    ``kind`` is the kind plus 8 for a stub; ``seq`` is 0 where retention removed that event's document.
+    """
+
+    high: Array
+    low: Array
+    seq: Array
+    kind: Array
     begin: Array
     length: Array
     text: Array
@@ -104,8 +128,8 @@ class Nodes:
         return cls(
             np.concatenate([np.empty(0, dtype=np.uint64), *(part.high for part in parts)]),
             np.concatenate([np.empty(0, dtype=np.uint64), *(part.low for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.seq for part in parts)]),
             np.concatenate([np.empty(0, dtype=np.uint8), *(part.kind for part in parts)]),
-            np.concatenate([np.empty(0, dtype=np.uint8), *(part.stub for part in parts)]),
             np.concatenate(
                 [np.empty(0, dtype=np.int64), *(part.begin + skip for part, skip in zip(parts, before, strict=False))]
             ),
@@ -214,32 +238,33 @@ def row_of(seq: int, ordinal: int, code: int, source: bytes, target: bytes) -> b
 
 
 def read_nodes(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Nodes:
-    """Read the nodes that events ``after`` < seq <= ``upto`` created or described last."""
+    """Read the nodes that events ``after`` < seq <= ``upto`` were the first to name.
+
+    Names that outlived the document that named them first are under event 0.
+    """
     found = _aggregates(
         connection,
-        "select string_agg(uuid_send(node) || int2send((kind | (stub::int << 3))::int2), ''), string_agg(id, chr(10))"
-        " from provenance_nodes where tenant = %s and changed_seq > %s and changed_seq <= %s",
+        f"select string_agg({_SAYS}, ''), string_agg(id, chr(10)) from provenance_nodes"
+        " where tenant = %s and seq >= 0 and seq > %s and seq <= %s",
         (tenant, after, upto),
     )
     return nodes_of(*found)
 
 
 def nodes_of(joined: bytes, ids: bytes) -> Nodes:
-    """Return nodes from their joined rows (key, kind and stub; big-endian) and their ids, a line each.
+    """Return nodes from their joined rows (key, event and kind; big-endian) and their ids, a line each.
 
     Raises:
         ConflictError: an id holds a line's end, which no reader of documents lets in.
     """
-    rows = np.frombuffer(joined, dtype=_NODE)
+    rows = descriptions_of(joined)
     raw = np.frombuffer(ids, dtype=np.uint8)
-    ends = np.append(np.flatnonzero(raw == _LINE_END), len(raw)) if len(rows) else np.empty(0, dtype=np.int64)
-    if len(ends) != len(rows):
-        raise ConflictError("The log holds ids with control characters", field="nodes", value=len(rows))
-    begins = np.append([0], ends[:-1] + 1)[: len(rows)]
-    said = rows["kind"].astype(np.uint8)
-    return Nodes(
-        rows["high"].astype(np.uint64), rows["low"].astype(np.uint64), said & 7, said >> 3, begins, ends - begins, raw
-    )
+    count = len(rows.seq)
+    ends = np.append(np.flatnonzero(raw == _LINE_END), len(raw)) if count else np.empty(0, dtype=np.int64)
+    if len(ends) != count:
+        raise ConflictError("The log holds ids with control characters", field="nodes", value=count)
+    begins = np.append([0], ends[:-1] + 1)[:count]
+    return Nodes(rows.high, rows.low, rows.seq, rows.kind, begins, ends - begins, raw)
 
 
 def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low: Array) -> Nodes:
@@ -248,20 +273,63 @@ def read_nodes_by_key(connection: Connection, tenant: TenantId, high: Array, low
     Raises:
         ConflictError: the log has no node of one of them.
     """
-    keys = np.stack([high, low], axis=1).astype(">u8")
     found = nodes_of(
         *_aggregates(
             connection,
-            "select string_agg(uuid_send(n.node) || int2send((n.kind | (n.stub::int << 3))::int2), '' order by at),"
-            " string_agg(n.id, chr(10) order by at)"
+            f"select string_agg({_SAYS}, '' order by at), string_agg(id, chr(10) order by at)"
             " from unnest(%s::uuid[]) with ordinality as wanted(node, at)"
-            " join provenance_nodes as n on n.node = wanted.node and n.tenant = %s",
-            ([each.tobytes().hex() for each in keys], tenant),
+            " join provenance_nodes as n using (node) where n.tenant = %s",
+            (_uuids(high, low), tenant),
         )
     )
     if len(found.high) != len(high):
         raise ConflictError("The log names nodes that it does not describe", field="tenant", value=tenant)
     return found
+
+
+def read_descriptions(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Descriptions:
+    """Read what events ``after`` < seq <= ``upto`` say of nodes that earlier ones had named."""
+    found = _aggregates(
+        connection,
+        f"select string_agg({_SAYS}, '') from provenance_descriptions"
+        " where tenant = %s and seq >= 0 and seq > %s and seq <= %s",
+        (tenant, after, upto),
+    )
+    return descriptions_of(found[0])
+
+
+def read_descriptions_by_key(
+    connection: Connection, tenant: TenantId, high: Array, low: Array, *, upto: int
+) -> Descriptions:
+    """Read all that events up to ``upto`` say of the nodes of these keys."""
+    parts = [
+        _aggregates(
+            connection,
+            f"select string_agg({_SAYS}, '') from provenance_{table}"
+            " where tenant = %s and node = any(%s::uuid[]) and seq <> 0 and seq <= %s",
+            (tenant, _uuids(high, low), upto),
+        )[0]
+        for table in ("nodes", "descriptions")
+    ]
+    return descriptions_of(b"".join(parts))
+
+
+def descriptions_of(joined: bytes) -> Descriptions:
+    """Return descriptions from their joined rows: key, event and kind in one number; big-endian."""
+    rows = np.frombuffer(joined, dtype=_SAID)
+    said = rows["said"].astype(np.int64)
+    kind = (said & (1 << _KIND_BITS) - 1).astype(np.uint8)
+    return Descriptions(rows["high"].astype(np.uint64), rows["low"].astype(np.uint64), said >> _KIND_BITS, kind)
+
+
+def said_row(key: bytes, seq: int, kind: int) -> bytes:
+    """Return a node's row or a description as the server joins it; see :func:`descriptions_of`."""
+    return key + (seq << _KIND_BITS | kind).to_bytes(8, "big")
+
+
+def _uuids(high: Array, low: Array) -> list[str]:
+    keys = np.stack([high, low], axis=1).astype(">u8")
+    return [each.tobytes().hex() for each in keys]
 
 
 def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Documents:

@@ -80,6 +80,7 @@ class Whole:
                 lower=reached.lower.astype(np.int32),
                 upper=reached.upper.astype(np.int32),
                 code=reached.code.astype(np.uint8),
+                kind=reached.kind.copy(),
             ),
             depth,
         )
@@ -92,7 +93,7 @@ class Whole:
     @property
     def size(self) -> int:
         """Bytes that it holds on to, once a page was cut from it."""
-        return 5 * len(self.reached.nodes) + 13 * len(self.reached.lower) + self.reached.unexpanded.nbytes
+        return 6 * len(self.reached.nodes) + 13 * len(self.reached.lower) + self.reached.unexpanded.nbytes
 
     def page(self, first: tuple[int, int], limit: int) -> Page:
         """Return the page that begins after ``first`` nodes and edges and holds at most ``limit`` nodes."""
@@ -125,6 +126,7 @@ class Whole:
             stop,
             waiting,
             until[1],
+            reached.kind[chosen],
         )
         return Page(cut, count, until, reached.nodes[waiting] if len(waiting) else waiting)
 

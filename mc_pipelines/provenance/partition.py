@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from mc_pipelines.foundation.errors import ConflictError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import csr, id_codec, log_reader
+from mc_pipelines.provenance.described import Before, Said, rows_of, said_lists_in, take_in
 from mc_pipelines.provenance.edge_log import head_of
 from mc_pipelines.provenance.generation_file import MAXIMUM_NODES, GenerationFile, OtherLayoutError, open_generation
 from mc_pipelines.provenance.identity import node_key
@@ -74,6 +75,27 @@ class Partition:
         if self.base is None:
             return self.recent
         return {name: np.append(self.base[name], self.recent[name]) for name in DOCUMENT_COLUMNS}
+
+    def kinds(self, numbers: Array) -> Array:
+        """Return what all documents together say that nodes are; see :mod:`mc_pipelines.provenance.described`."""
+        found = np.zeros(len(numbers), dtype=np.uint8)
+        if self.base is not None:
+            inside = numbers < self.base_nodes
+            found[inside] = self.base["kind"][numbers[inside]]
+        for segment in self.segments:
+            inside = (numbers >= segment.first_node) & (numbers < segment.first_node + len(segment.kind))
+            found[inside] = segment.kind[numbers[inside] - segment.first_node]
+            changed = np.isin(numbers, segment.changed)
+            found[changed] = segment.changed_kind[np.searchsorted(segment.changed, numbers[changed])]
+        return found
+
+    def rows(self, numbers: Array) -> Said:
+        """Return the descriptions of nodes (numbers ascending) that stand as rows."""
+        found = Said(*(np.empty(0, dtype=dtype) for dtype in (np.int64, np.int64, np.uint8)))
+        lists = [] if self.base is None else [said_lists_in(self.base.sections)]
+        for each in (*lists, *(segment.said for segment in self.segments)):
+            found = found.joined(rows_of(each, numbers))
+        return found
 
     def encoded_id(self, number: int) -> bytes:
         """Return the encoded id of a node."""
@@ -170,14 +192,34 @@ def advance(connection: Connection, partition: Partition) -> Partition:
         partition,
         documents,
         log_reader.read_claims(connection, tenant, documents),
-        log_reader.read_nodes(connection, tenant, after=after, upto=log_reader.NO_END),
+        log_reader.read_nodes(connection, tenant, after=after, upto=upto),
+        log_reader.read_descriptions(connection, tenant, after=after, upto=upto),
         closures,
-        lambda high, low: log_reader.read_nodes_by_key(connection, tenant, high, low),
+        Older(
+            lambda high, low: log_reader.read_nodes_by_key(connection, tenant, high, low),
+            lambda high, low: log_reader.read_descriptions_by_key(connection, tenant, high, low, upto=upto),
+        ),
     )
 
 
-def _no_more(high: Array, _low: Array) -> log_reader.Nodes:
+@dataclass(frozen=True, slots=True)
+class Older:
+    """Reads rows of the log by keys (halves) of nodes.
+
+    Attributes:
+        nodes: those that were known before, but of which nothing stands in the generation; in the order of the keys.
+        descriptions: all that was ever said of some, up to the event that is read up to.
+    """
+
+    nodes: Callable[[Array, Array], log_reader.Nodes]
+    descriptions: Callable[[Array, Array], log_reader.Descriptions]
+
+
+def _nothing(high: Array, _low: Array) -> Any:
     raise ConflictError("The log names nodes that it does not describe", field="nodes", value=len(high))
+
+
+_NO_OLDER = Older(_nothing, _nothing)
 
 
 def extend(
@@ -185,8 +227,9 @@ def extend(
     documents: log_reader.Documents,
     claims: log_reader.Claims,
     nodes: log_reader.Nodes,
+    descriptions: log_reader.Descriptions,
     closures: Closures,
-    more: Callable[[Array, Array], log_reader.Nodes] = _no_more,
+    older: Older = _NO_OLDER,
 ) -> Partition:
     """Return the partition with the log's next rows taken in.
 
@@ -194,9 +237,10 @@ def extend(
         partition: as it was.
         documents: the next documents.
         claims: their claims.
-        nodes: what they created or described first.
+        nodes: what they were the first to name.
+        descriptions: what else they say of nodes.
         closures: everything that ended documents.
-        more: reads nodes by key: those that were known before, but of which nothing stands in the generation.
+        older: reads what else it takes.
     """
     columns = {
         "doc_label": documents.label,
@@ -209,7 +253,7 @@ def extend(
     recent = {name: np.append(partition.recent[name], columns[name]) for name in DOCUMENT_COLUMNS}
     segments = partition.segments
     if len(claims.seq):
-        segments = add_segment(segments, _segment(partition, claims, nodes, more))
+        segments = add_segment(segments, _segment(partition, claims, nodes, descriptions, older))
     return Partition(partition.tenant, partition.generation, partition.base, documents.last, segments, recent, closures)
 
 
@@ -217,7 +261,8 @@ def _segment(
     partition: Partition,
     claims: log_reader.Claims,
     nodes: log_reader.Nodes,
-    more: Callable[[Array, Array], log_reader.Nodes],
+    descriptions: log_reader.Descriptions,
+    older: Older,
 ) -> Segment:
     numbering = csr.Numbering()
     local = numbering.add(claims.ends.reshape(-1, 2))
@@ -228,13 +273,27 @@ def _segment(
     if first + len(fresh) > MAXIMUM_NODES:
         raise ConflictError(f"A graph holds at most {MAXIMUM_NODES} nodes", field="tenant", value=partition.tenant)
     numbers[fresh] = first + np.arange(len(fresh))
-    place = numbering.find(nodes.high, nodes.low)
-    described = np.where(place >= 0, numbers[place], -1)
-    unplaced = np.flatnonzero(place < 0)
-    described[unplaced] = partition.find_keys(nodes.high[unplaced], nodes.low[unplaced])
-    ids, starts, kind = _describe(nodes, described, first, (high[fresh], low[fresh]), more)
-    older = np.flatnonzero((described >= 0) & (described < first))
     edges = claims.type != TYPE_MENTIONS
+
+    def numbered(rows: log_reader.Nodes | log_reader.Descriptions) -> Array:
+        place = numbering.find(rows.high, rows.low)
+        return np.where(place >= 0, numbers[place], -1)
+
+    def everything(wanted: Array) -> Said:
+        at = np.flatnonzero(np.isin(numbers, wanted))
+        rows = older.descriptions(high[at], low[at])
+        return Said(numbered(rows), rows.seq, rows.kind)  # of the keys asked for, which all have numbers
+
+    named = numbered(nodes)
+    ids, starts = _name(nodes, named, first, (high[fresh], low[fresh]), older)
+    said = Said(named, nodes.seq, nodes.kind).joined(Said(numbered(descriptions), descriptions.seq, descriptions.kind))
+    news = take_in(
+        said.where(said.node >= 0),  # a document may be removed between the statements that read it
+        (numbers[local[0::2][~edges]], claims.seq[~edges]),
+        first,
+        len(fresh),
+        Before(partition.kinds, partition.rows, everything),
+    )
     uses = claims.type[edges] == 0
     source, target = numbers[local[0::2][edges]], numbers[local[1::2][edges]]
     lower, upper = np.where(uses, source, target), np.where(uses, target, source)
@@ -247,32 +306,29 @@ def _segment(
         np.argsort(keys_high, kind="stable").astype(np.uint32),
         starts,
         ids,
-        kind,
-        described[older],
-        (nodes.kind | nodes.stub << 3)[older],
+        news.kind,
+        news.changed,
+        news.changed_kind,
+        news.lists,
         sorted_lists(lower, upper.astype(np.uint32) << np.uint32(2) | code, seq),
         sorted_lists(upper, lower.astype(np.uint32) << np.uint32(2) | code, seq),
     )
 
 
-def _describe(
-    nodes: log_reader.Nodes,
-    numbers: Array,
-    first: int,
-    fresh: tuple[Array, Array],
-    more: Callable[[Array, Array], log_reader.Nodes],
-) -> tuple[Array, Array, Array]:
-    """Return ids, their starts, and kinds of the new nodes, in order of number."""
+def _name(
+    nodes: log_reader.Nodes, numbers: Array, first: int, fresh: tuple[Array, Array], older: Older
+) -> tuple[Array, Array]:
+    """Return ids of the new nodes, and their starts, in order of number."""
     count = len(fresh[0])
     row_of = np.full(count, -1, dtype=np.int64)
     mine = np.flatnonzero(numbers >= first)
     row_of[numbers[mine] - first] = mine
     missing = np.flatnonzero(row_of < 0)
     if len(missing):
-        found = more(fresh[0][missing], fresh[1][missing])
+        found = older.nodes(fresh[0][missing], fresh[1][missing])
         row_of[missing] = len(nodes.high) + np.arange(len(missing))
         nodes = log_reader.Nodes.joined([nodes, found])
     starts, ids = id_codec.encode_texts(
         nodes.text, nodes.begin[row_of], nodes.length[row_of], id_codec.SHA256_PREFIX, id_codec.GITOID_PREFIX
     )
-    return ids, starts, (nodes.kind | nodes.stub << 3)[row_of]
+    return ids, starts

@@ -226,12 +226,19 @@ _ALIASES = text(
     " join provenance_nodes t on t.tenant = a.tenant and t.node = a.second"
     " where a.tenant = :tenant and a.seq = any(:events)"
 )
+# What a document says of nodes, but for what one that never ends says in its place, also when it is back.
 _NODES = text(
-    "select distinct d.digest, 'node' as row, n.id as source, n.kind, n.stub, n.label, n.rank,"
+    "select d.digest, 'node' as row, n.id as source, n.kind, n.stub, n.label, n.rank,"
     " cast(n.attributes as text) as attributes"
-    " from provenance_claims c join provenance_documents d on d.tenant = c.tenant and d.seq = c.seq"
-    " join provenance_nodes n on n.tenant = c.tenant and n.node in (c.source, c.target)"
-    " where c.tenant = :tenant and c.seq = any(:events)"
+    " from provenance_nodes n join provenance_documents d on d.tenant = n.tenant and d.seq = n.seq"
+    " where n.tenant = :tenant and n.seq >= 0 and n.seq = any(:events)"
+    " union all"
+    " select d.digest, 'node' as row, n.id as source, s.kind, s.stub,"
+    " case when s.rank = n.rank then n.label else s.label end, s.rank,"
+    " cast(case when s.rank = n.rank then n.attributes else s.attributes end as text)"
+    " from provenance_descriptions s join provenance_documents d on d.tenant = s.tenant and d.seq = s.seq"
+    " join provenance_nodes n on n.tenant = s.tenant and n.node = s.node"
+    " where s.tenant = :tenant and s.seq >= 0 and s.seq = any(:events)"
 )
 
 
@@ -285,6 +292,28 @@ def _remove(
         connection.execute(
             text(f"delete from provenance_{table} where {where} tenant = :tenant and seq = :closed"), facts
         )
+    _unsay(connection, facts)
+
+
+def _unsay(connection: Connection, facts: dict[str, Any]) -> None:
+    """Delete what a document says of nodes. A name stays with its node; label and facts where others say the same."""
+    said = [
+        row.node
+        for statement in (
+            "delete from provenance_descriptions where tenant = :tenant and seq >= 0 and seq = :closed returning node",
+            "update provenance_nodes set seq = 0 where tenant = :tenant and seq >= 0 and seq = :closed returning node",
+        )
+        for row in connection.execute(text(statement), facts)
+    ]
+    connection.execute(
+        text(
+            "update provenance_nodes as n set kind = 0, stub = true, rank = -1, label = null, attributes = null"
+            " where tenant = :tenant and node = any(:said) and seq = 0 and not exists ("
+            " select from provenance_descriptions as other where other.tenant = :tenant and other.node = n.node"
+            " and other.rank = n.rank)"
+        ),
+        facts | {"said": said},
+    )
 
 
 def _tombstones(claims: Sequence[tuple[UUID, UUID, int]]) -> list[dict[str, Any]]:

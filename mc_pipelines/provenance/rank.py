@@ -11,14 +11,27 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import orjson
 
-from mc_pipelines.provenance.model import Kind, Node
+from mc_pipelines.provenance.model import KINDS, Kind, Node
 
 _SPECIAL = {
     kind: place for place, kind in enumerate((Kind.PACKAGE, Kind.MANIFEST, Kind.EXECUTION, Kind.RECEIPT, Kind.BUNDLE))
 }
 _MOST_FACTS = 2**15 - 1
+STUB = 8
+"""Added to the code of a kind where a document names a node and does not describe it."""
+ORDERS = 13
+"""How many orders there are: stubs 0 to 4, descriptions 8 to 12."""
+ORDER_OF = np.zeros(16, dtype=np.uint8)
+"""Of a kind plus 8 for a stub, bits 59 to 62 of a rank: what decides before any facts do."""
+KIND_OF = np.zeros(16, dtype=np.uint8)
+"""Of an order, the kind plus 8 for a stub."""
+for _code, _kind in enumerate(KINDS):
+    for _stub in (0, STUB):
+        ORDER_OF[_code | _stub] = (STUB - _stub) | _SPECIAL[_kind]
+        KIND_OF[ORDER_OF[_code | _stub]] = _code | _stub
 
 
 def rank_of(node: Node) -> int:

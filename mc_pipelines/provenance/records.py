@@ -12,6 +12,8 @@ shared partition, and writes the former only.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -80,25 +82,41 @@ claims = Table(
     comment="The edge log: every claim of every document, by the keys of its ends.",
 )
 
+
+def _said() -> list[Column[Any]]:
+    """Columns of one document's description of a node."""
+    return [
+        Column("rank", BigInteger, nullable=False, comment="the highest that a reader may see stands; see rank.py"),
+        Column("covers_from", DateTime(timezone=True), comment="of a document that never ends: since when it holds"),
+        Column("mark", SmallInteger, nullable=False, comment="the label of the document; see labels.py"),
+        Column("kind", SmallInteger, nullable=False),
+        Column("stub", Boolean, nullable=False, comment="named by the document, not described by it"),
+    ]
+
+
 nodes = Table(
     "provenance_nodes",
     metadata,
     Column("tenant", Text, primary_key=True),
     Column("node", Uuid, primary_key=True, comment="BLAKE2b-128 of the id"),
     Column("id", Text, nullable=False),
-    Column("kind", SmallInteger, nullable=False),
-    Column("stub", Boolean, nullable=False, comment="named by a document, described by none yet"),
-    Column("changed_seq", BigInteger, nullable=False, comment="event that created it or brought what stands"),
+    Column("seq", BigInteger, nullable=False, comment="the first event that named it; 0 = retention removed that"),
+    *_said(),
     Column("label", Text),
     Column("attributes", JSONB),
-    Column(
-        "rank",
-        BigInteger,
-        nullable=False,
-        server_default="0",
-        comment="see mc_pipelines.provenance.rank; the highest stands",
-    ),
-    comment="What a tenant's documents call each node; which description stands does not depend on their order.",
+    comment="Nodes, and what the first document that named each says of it; later ones are in the descriptions.",
+)
+
+descriptions = Table(
+    "provenance_descriptions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("node", Uuid, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    *_said(),
+    Column("label", Text, comment="null where the rank is that of the node's row, whose label it then is"),
+    Column("attributes", JSONB, comment="as label"),
+    comment="What later documents say of a node, but for what an earlier one says to every reader of theirs.",
 )
 
 aliases = Table(
@@ -186,5 +204,5 @@ run_events = Table(
     comment="What lineage events leave open about runs; see mc_pipelines.provenance.run_events.",
 )
 
-SECURED = (documents, claims, nodes, aliases, closures, tombstones, roots, run_events)
+SECURED = (documents, claims, nodes, descriptions, aliases, closures, tombstones, roots, run_events)
 """Tables under row-level security: what they hold is a tenant's own."""

@@ -24,15 +24,21 @@ _MOVED = """
 create temporary table moved on commit drop as
 select * from provenance_documents where tenant = :tenant and seq = :old
 """
+# What never ends is never pruned, so that what comes back covers nothing.
 _NODE = """
-insert into provenance_nodes as known (tenant, node, id, kind, stub, changed_seq, label, attributes, rank)
-values (:tenant, :source_key, :source, :kind, :stub, :seq, :label, cast(:attributes as jsonb), :rank)
-on conflict (tenant, node) do update set kind = excluded.kind, stub = excluded.stub,
-    changed_seq = excluded.changed_seq, label = excluded.label, attributes = excluded.attributes, rank = excluded.rank
-    where excluded.rank > known.rank
+insert into provenance_nodes (tenant, node, id, seq, rank, mark, kind, stub, label, attributes)
+select :tenant, :source_key, :source, :seq, :rank, document.label, :kind, :stub, :label, cast(:attributes as jsonb)
+from provenance_documents as document where tenant = :tenant and seq = :seq
+on conflict (tenant, node) do nothing
 """
-# A name that stayed is read again with the event: a reader names what an event brings from the rows of that event.
-_NODE_AGAIN = "update provenance_nodes set changed_seq = :seq where tenant = :tenant and node = :source_key"
+_DESCRIPTION = """
+insert into provenance_descriptions (tenant, seq, node, rank, mark, kind, stub, label, attributes)
+select :tenant, :seq, :source_key, :rank, document.label, :kind, :stub,
+    case when known.rank <> :rank then :label end,
+    case when known.rank <> :rank then cast(:attributes as jsonb) end
+from provenance_documents as document join provenance_nodes as known on known.tenant = document.tenant
+where document.tenant = :tenant and document.seq = :seq and known.node = :source_key and known.seq <> :seq
+"""
 _CLAIM = """
 insert into provenance_claims (recorded_on, tenant, seq, ordinal, source, target, type)
 values (:day, :tenant, :seq, :ordinal, :source_key, :target_key, :type)
@@ -89,7 +95,7 @@ def _put_back(connection: Connection, rows: list[dict[str, Any]], facts: dict[st
         ends = {name: UUID(bytes=node_key(row[name])) for name in ("source", "target") if row[name] is not None}
         return facts | row | {f"{name}_key": key for name, key in ends.items()}
 
-    for sort, statements in (("node", (_NODE, _NODE_AGAIN)), ("claim", (_CLAIM,)), ("alias", (_ALIAS,))):
+    for sort, statements in (("node", (_NODE, _DESCRIPTION)), ("claim", (_CLAIM,)), ("alias", (_ALIAS,))):
         many = [keyed(row) for row in rows if row["row"] == sort]
         for statement in statements if many else ():
             connection.execute(text(statement), many)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import Filter
 from mc_pipelines.provenance.answer import Answer, tagged, timed
+from mc_pipelines.provenance.cone import kinds_of
 from mc_pipelines.provenance.considered import MAXIMUM_BUNDLES, considered_bundles
 from mc_pipelines.provenance.gate import PASSED, UNKNOWN
 from mc_pipelines.provenance.location import open_view
@@ -41,12 +44,9 @@ def revocation_answer(
         passing = {node for node, result in rulings.results.items() if result == PASSED}
         unknown = sum(result == UNKNOWN for result in rulings.results.values())
         ends = passing - trusted(rulings.gathered.facts, policy, revoked).keys()
-        numbers = ((opened.snapshot.id_of(number), number) for number in chosen)
-        lost: list[dict[str, Any]] = [
-            {"id": node, "kind": KINDS[int(opened.snapshot.kind_of(number)) & 7].value}
-            for node, number in numbers
-            if node in ends
-        ]
+        kinds = kinds_of(opened, np.array(chosen, dtype=np.int64)).tolist()
+        named = zip(map(opened.snapshot.id_of, chosen), kinds, strict=True)
+        lost: list[dict[str, Any]] = [{"id": node, "kind": KINDS[kind].value} for node, kind in named if node in ends]
         lost.sort(key=lambda each: str(each["id"]))
         return tagged(
             {

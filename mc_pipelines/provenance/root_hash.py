@@ -1,8 +1,9 @@
 """One hash over all that a tenant's log says, whatever the order and number of attempts in which it came to say it.
 
 A leaf is a document: its digest, its label and verdict, its place in its series, and its claims and aliases sorted by
-the keys of their ends. The root is the hash over the leaves sorted by digest and over the nodes sorted by key. Events
-(seq), times of recording and closures, which follow from series and versions, are not part of it.
+the keys of their ends. The root is the hash over the leaves sorted by digest and over the nodes sorted by key, each as
+the highest-ranked of its descriptions has it: which others are kept depends on the order of arrival. Events (seq),
+times of recording and closures, which follow from series and versions, are not part of it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,18 @@ where document.tenant = :tenant
 order by document.digest collate "C"
 """)
 _NODES = text("""
-select id, kind, stub, label, attributes::text as attributes from provenance_nodes
-where tenant = :tenant order by node
+select node.id, best.kind, best.stub,
+    case when best.rank = node.rank then node.label else best.label end as label,
+    (case when best.rank = node.rank then node.attributes else best.attributes end)::text as attributes
+from provenance_nodes as node cross join lateral (
+    select kind, stub, rank, label, attributes from (
+        select node.kind, node.stub, node.rank, node.label, node.attributes where node.seq > 0
+        union all
+        (select kind, stub, rank, label, attributes from provenance_descriptions as later
+            where later.tenant = :tenant and later.node = node.node order by rank desc limit 1)
+    ) as said order by rank desc limit 1
+) as best
+where node.tenant = :tenant order by node.node
 """)
 _AT_ONCE = 10_000
 

@@ -43,9 +43,10 @@ class Segment:
         by_key: its new nodes in order of key.
         id_start: where each new node's encoded id begins; one more than nodes.
         ids: those ids.
-        kind: kinds of its new nodes, plus 8 for a stub.
-        changed: numbers of older nodes that it describes for the first time.
-        changed_kind: their kinds.
+        kind: what its new nodes are, see :mod:`mc_pipelines.provenance.described`.
+        changed: numbers of older nodes of which it changes that, ascending.
+        changed_kind: what they are.
+        said: descriptions that stand as rows.
         up: adjacency towards ancestors.
         down: towards descendants.
     """
@@ -59,13 +60,14 @@ class Segment:
     kind: Array
     changed: Array
     changed_kind: Array
+    said: Lists
     up: Lists
     down: Lists
 
     @property
     def size(self) -> int:
-        """Nodes and edges."""
-        return len(self.high) + len(self.up.entries)
+        """Nodes, edges and descriptions."""
+        return len(self.high) + len(self.up.entries) + len(self.said.entries)
 
     def find_keys(self, high: Array, low: Array) -> Array:
         """Return the number of each key, -1 where it is none of this segment's new nodes."""
@@ -125,6 +127,7 @@ def merge_segments(first: Segment, second: Segment) -> Segment:
     kind = np.append(first.kind, second.kind)
     later = second.changed >= first.first_node
     kind[second.changed[later] - first.first_node] = second.changed_kind[later]
+    changed, place = np.unique(np.append(second.changed[~later], first.changed), return_index=True)
     return Segment(
         first.first_node,
         high,
@@ -133,8 +136,9 @@ def merge_segments(first: Segment, second: Segment) -> Segment:
         np.append(first.id_start, second.id_start[1:] + first.id_start[-1]).astype(np.uint32),
         np.append(first.ids, second.ids),
         kind,
-        np.append(first.changed, second.changed[~later]),
-        np.append(first.changed_kind, second.changed_kind[~later]),
+        changed,
+        np.append(second.changed_kind[~later], first.changed_kind)[place],
+        _merge_lists(first.said, second.said),
         _merge_lists(first.up, second.up),
         _merge_lists(first.down, second.down),
     )

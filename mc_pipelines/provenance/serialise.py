@@ -60,8 +60,8 @@ def longest_prefix(names: Names) -> int:
 
 
 @compiled
-def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, places: Array, kinds: Array) -> int:
-    """Find where each node's encoded id lies (which array, begin, end) and its kind; return room for all.
+def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, places: Array) -> int:
+    """Find where each node's encoded id lies (which array, begin, end); return room for all.
 
     One pass that only looks, so that the memory is waited for together and not node by node.
     """
@@ -73,7 +73,6 @@ def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, pla
         node = np.int64(nodes[row])
         if node < own:
             generation = offset_count(part.names.start) - 1
-            kinds[row] = part.kind[node]
             if node < generation:
                 packed = part.names.start
                 places[row, 0] = 0
@@ -85,7 +84,6 @@ def _locate(nodes: Array, needed: Array, own: int, part: Part, shared: Part, pla
         else:
             node -= own
             generation = offset_count(shared.names.start) - 1
-            kinds[row] = shared.kind[node]
             if node < generation:
                 packed = shared.names.start
                 places[row, 0] = 2
@@ -224,13 +222,13 @@ def _written(snapshot: Snapshot, reached: Reached, first_node: int, first_edge: 
         np.ascontiguousarray(each[first_edge:]) for each in (reached.lower, reached.upper, reached.code)
     )
     count = len(nodes)
-    places, kinds = np.empty((count, 3), dtype=np.int64), np.empty(count, dtype=np.uint8)
+    places = np.empty((count, 3), dtype=np.int64)
     needed = np.zeros(count, dtype=np.uint8)
     needed[first_node:] = 1
     needed[lower], needed[upper] = 1, 1  # nodes of earlier pages are written for the edges that end at them
-    room = 2 * _locate(nodes, needed, own, part, shared, places, kinds)
+    room = 2 * _locate(nodes, needed, own, part, shared, places)
     out, spans = _ROOM.of(room, count)
-    used = _write_nodes(places, kinds, part, shared, _TEXT, _TEXT_START, out, spans)
+    used = _write_nodes(places, np.ascontiguousarray(reached.kind), part, shared, _TEXT, _TEXT_START, out, spans)
     longest = _edges_size(lower, upper, spans)
     if len(out) < used + longest:
         kept = out
@@ -254,7 +252,7 @@ def _write_plainly(snapshot: Snapshot, reached: Reached, first_node: int, first_
     rendered = [orjson.dumps(decode_id(snapshot.encoded_id(int(node)))) for node in reached.nodes]
     nodes = []
     for place in range(first_node, len(rendered)):
-        kind = snapshot.kind_of(int(reached.nodes[place]))
+        kind = int(reached.kind[place])
         stub = b',"stub":true' if kind & _STUB else b""
         nodes.append(b'{"id":%b,"kind":"%b"%b}' % (rendered[place], KINDS[kind & 7].encode(), stub))
     edges = []

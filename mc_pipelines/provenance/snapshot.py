@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mc_pipelines.provenance.compiling import compiled
+from mc_pipelines.provenance.described import better_of, said_lists_in
 from mc_pipelines.provenance.id_codec import PREFIX_START, PREFIXES, decode_id
 from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.offsets import offset_at, offset_count, pack_offsets
 from mc_pipelines.provenance.partition import Partition, unread
+from mc_pipelines.provenance.rank import ORDER_OF, ORDERS, STUB
+from mc_pipelines.provenance.segment import Lists
 
 Array = NDArray[Any]
 SHARED = np.uint32(1 << 31)
@@ -68,6 +70,32 @@ class Names(NamedTuple):
     more_ids: Array
 
 
+class Rows(NamedTuple):
+    """Descriptions of a partition that stand as rows: the generation's, and its segments' one after the other.
+
+    Attributes:
+        owners: nodes with rows in the generation, ascending.
+        start: where each one's rows begin; one more than owners.
+        entries: what each row says, see :func:`~mc_pipelines.provenance.described.said_lists`; ascending per node.
+        seq: the event that says so.
+        bounds: where each segment's owners begin; one more than segments.
+        more_owners: nodes with rows in a segment, ascending per segment.
+        first: where each one's rows begin; one more than owners.
+        more: those rows.
+        more_seq: the event that says each.
+    """
+
+    owners: Array
+    start: Array
+    entries: Array
+    seq: Array
+    bounds: Array
+    more_owners: Array
+    first: Array
+    more: Array
+    more_seq: Array
+
+
 class Part(NamedTuple):
     """A partition as the kernel walks it.
 
@@ -75,7 +103,8 @@ class Part(NamedTuple):
         up: towards ancestors.
         down: towards descendants.
         touched: per node, a bit for each segment that knows it, and SHARED_BIT.
-        kind: per node, kind plus 8 for a stub.
+        kind: per node, kind plus 8 for a stub, plus SEVERAL; see :mod:`mc_pipelines.provenance.described`.
+        said: descriptions that stand as rows.
         names: encoded ids.
     """
 
@@ -83,23 +112,26 @@ class Part(NamedTuple):
     down: Side
     touched: Array
     kind: Array
+    said: Rows
     names: Names
 
 
 class Common(NamedTuple):
-    """Which nodes two partitions have in common.
+    """Which nodes two partitions have in common, and what both together say that nodes are.
 
     Attributes:
         to_own: per shared node, its number in the tenant's partition, -1 for none.
         own: numbers in the tenant's partition of the nodes in common, ascending.
         shared: their numbers in the shared partition.
         begins: of each :data:`BLOCK` of the tenant's numbers, where those in common begin; one more than blocks.
+        kind: per node of the tenant, kind plus 8 for a stub of the better description, plus SEVERAL where it depends.
     """
 
     to_own: Array
     own: Array
     shared: Array
     begins: Array
+    kind: Array
 
 
 @dataclass(frozen=True)
@@ -130,15 +162,11 @@ class Snapshot:
         """How many numbers there are; a shared node that the tenant knows itself leaves its own number unused."""
         return self.own.nodes + len(self.common.to_own)
 
-    @cached_property
-    def kind(self) -> Array:
-        """Kind plus 8 for a stub, by number."""
-        return np.append(self.part.kind, self.shared_part.kind)
-
-    def kind_of(self, number: int) -> int:
-        """Return kind plus 8 for a stub."""
-        own = self.own.nodes
-        return int(self.part.kind[number] if number < own else self.shared_part.kind[number - own])
+    def candidates(self, kind: int) -> Array:
+        """Return the numbers of nodes that some document calls a ``kind`` (code), described or not, ascending."""
+        there = _called(self.shared_part, kind)
+        here = self.common.to_own[there].astype(np.int64)
+        return np.union1d(_called(self.part, kind), np.where(here < 0, self.own.nodes + there, here))
 
     def find(self, node: str) -> int:
         """Return the number of a node, -1 where neither partition knows it."""
@@ -177,7 +205,7 @@ class Snapshot:
 
     def shared_slices(self, direction: int, number: int) -> Iterator[tuple[Array, Array]]:
         """Yield the shared entries at a node, in the shared numbering, and their events."""
-        there = self._shared_number(number)
+        there = self.shared_number(number)
         if there >= 0:
             yield from _slices(self.shared_part, direction, there)
 
@@ -194,7 +222,22 @@ class Snapshot:
         here = np.where(here < 0, self.own.nodes + there, here)
         return here.astype(np.uint32) << np.uint32(2) | entries & np.uint32(3)
 
-    def _shared_number(self, number: int) -> int:
+    def rows_at(self, part: Part, number: int) -> Iterator[tuple[int, int]]:
+        """Yield the entries and events of a node's rows in one partition, by its number there."""
+        rows = part.said
+        spans = [(0, len(rows.owners), rows.owners, rows.start, rows.entries, rows.seq)]
+        spans += [
+            (int(rows.bounds[each]), int(rows.bounds[each + 1]), rows.more_owners, rows.first, rows.more, rows.more_seq)
+            for each in range(len(rows.bounds) - 1)
+        ]
+        for begin, end, owners, start, entries, seq in spans:
+            place = int(position_of(owners, begin, end, number))
+            if place >= 0:
+                at = slice(int(start[place]), int(start[place + 1]))
+                yield from zip(entries[at].tolist(), seq[at].tolist(), strict=True)
+
+    def shared_number(self, number: int) -> int:
+        """Return the number that a node has in the shared partition, -1 for none."""
         own = self.own.nodes
         if number >= own:
             return number - own
@@ -211,12 +254,12 @@ def take_snapshot(own: Partition, shared: Partition | None, before: Snapshot | N
     """
     if before is not None and before.own.generation != own.generation:
         before = None
-    common = _common(own, shared, before)
     if before is not None and shared is not None and before.shared is shared:
         shared_part = before.shared_part
     else:
         shared_part = _EMPTY if shared is None else part_of(shared)
     part = part_of(own)
+    common = _common(own, shared, before, part, shared_part)
     touched = part.touched.copy() if len(common.own) else part.touched
     touched[common.own] |= SHARED_BIT
     return Snapshot(own, shared, part._replace(touched=_frozen(touched)), _frozen_part(shared_part), common)
@@ -242,7 +285,37 @@ def part_of(partition: Partition) -> Part:
         _frozen(_joined_starts([segment.id_start for segment in segments])),
         _frozen(_joined([segment.ids for segment in segments], np.uint8)),
     )
-    return Part(_side(partition, "up"), _side(partition, "down"), touched, _frozen(kind), names)
+    return Part(_side(partition, "up"), _side(partition, "down"), touched, _frozen(kind), _rows(partition), names)
+
+
+def _rows(partition: Partition) -> Rows:
+    none = np.zeros(0, dtype=np.uint32)
+    generation = Lists(none, np.zeros(1, dtype=np.uint32), np.zeros(0, dtype=np.uint8), none)
+    if partition.base is not None:
+        generation = said_lists_in(partition.base.sections)
+    lists = [segment.said for segment in partition.segments]
+    return Rows(
+        _frozen(generation.owners),
+        _frozen(generation.start),
+        _frozen(generation.entries),
+        _frozen(generation.seq),
+        _frozen(np.cumsum([0, *(len(each.owners) for each in lists)]).astype(np.int64)),
+        _frozen(_joined([each.owners for each in lists], np.uint32)),
+        _frozen(_joined_starts([each.start for each in lists])),
+        _frozen(_joined([each.entries for each in lists], np.uint8)),
+        _frozen(_joined([each.seq for each in lists], np.uint32)),
+    )
+
+
+def _called(part: Part, kind: int) -> Array:
+    """Return the numbers of nodes of a partition that some document calls a ``kind``."""
+    rows = part.said
+    codes = np.array([ORDERS - 1 - ORDER_OF[kind], ORDERS - 1 - ORDER_OF[kind | STUB]])
+    found = [np.flatnonzero((part.kind & 7) == kind)]
+    for owners, start, entries in ((rows.owners, rows.start, rows.entries), (rows.more_owners, rows.first, rows.more)):
+        found.append(np.repeat(owners, (start[1:] - start[:-1]).astype(np.int64))[np.isin(entries, codes)])
+    called: Array = np.unique(np.concatenate(found)).astype(np.int64)
+    return called
 
 
 def _side(partition: Partition, name: str) -> Side:
@@ -292,10 +365,11 @@ _EMPTY = part_of(unread(PUBLIC, "", None))
 _NOTHING = np.zeros(0, dtype=np.int32)
 
 
-def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -> Common:
+def _common(own: Partition, shared: Partition | None, before: Snapshot | None, part: Part, shared_part: Part) -> Common:
     """Find the nodes in common, of those that either partition has learnt since ``before``."""
     if shared is None:
-        return Common(_frozen(_NOTHING), _frozen(_NOTHING), _frozen(_NOTHING), _begins(_NOTHING, own.nodes))
+        none = _frozen(_NOTHING)
+        return Common(none, none, none, _begins(_NOTHING, own.nodes), part.kind)
     known_own, known_shared = 0, 0
     to_own: Array = np.full(shared.nodes, -1, dtype=np.int32)
     if before is not None and before.shared is not None and before.shared.generation == shared.generation:
@@ -310,8 +384,12 @@ def _common(own: Partition, shared: Partition | None, before: Snapshot | None) -
     both = np.flatnonzero(to_own >= 0)
     mine = to_own[both]
     order = np.argsort(mine, kind="stable")
-    mine = mine[order]
-    return Common(_frozen(to_own), _frozen(mine), _frozen(both[order].astype(np.int32)), _begins(mine, own.nodes))
+    mine, theirs = mine[order], both[order].astype(np.int32)
+    kind = part.kind
+    if len(mine):
+        kind = kind.copy()
+        kind[mine] = better_of(part.kind[mine], shared_part.kind[theirs])
+    return Common(_frozen(to_own), _frozen(mine), _frozen(theirs), _begins(mine, own.nodes), _frozen(kind))
 
 
 def _begins(mine: Array, nodes: int) -> Array:

@@ -132,7 +132,7 @@ def read_subgraph(
     backing = backing_of(opened, reached, first_edge=first[1])
     pruned = {each["node"] for each in facts.get("pruned", ())}
     said = describe(opened, names)
-    nodes = [_node(opened, reached, place, names[place], said, pruned=pruned) for place in range(len(names))]
+    nodes = [_node(reached, place, names[place], said, pruned=pruned) for place in range(len(names))]
     sources = sources_of(opened, {event for each in backing for event in each.events[:_NAMED_DOCUMENTS]})
     edges = [
         _edge(names, reached, row, behind, [sources[event].digest for event in behind.events[:_NAMED_DOCUMENTS]])
@@ -149,8 +149,8 @@ def read_subgraph(
     )
 
 
-def _node(opened: Opened, reached: Reached, place: int, name: str, said: Any, *, pruned: set[str]) -> GraphNode:
-    code = int(opened.snapshot.kind[reached.nodes[place]])
+def _node(reached: Reached, place: int, name: str, said: Any, *, pruned: set[str]) -> GraphNode:
+    code = int(reached.kind[place])
     description = said.get(name)
     return GraphNode(
         name,

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mc_pipelines.provenance.described import KIND_AND_STUB, SEVERAL
+from mc_pipelines.provenance.rank import KIND_OF, ORDER_OF, ORDERS
 from mc_pipelines.provenance.snapshot import DOWN, UP, Snapshot
 
 Array = NDArray[Any]
@@ -96,6 +98,7 @@ class Reached:
         stop: why it ended early.
         unexpanded: places of nodes that it meant to expand and did not, or not to the end.
         followed: edges followed, repetitions counted: what the cap on edges counts.
+        kind: what each node is to the reader: the kind, plus 8 for a stub.
     """
 
     nodes: Array
@@ -107,6 +110,7 @@ class Reached:
     stop: Stop
     unexpanded: Array
     followed: int
+    kind: Array
 
 
 def neighbours(snapshot: Snapshot, direction: int, node: int, visible: Visible, walk: Walk) -> list[int]:
@@ -127,8 +131,30 @@ def neighbours(snapshot: Snapshot, direction: int, node: int, visible: Visible, 
     return [
         entry
         for entry in found
-        if walk.types >> (entry & 3) & 1 and walk.kinds >> (snapshot.kind_of(entry >> 2) & 7) & 1
+        if walk.types >> (entry & 3) & 1
+        and (walk.kinds == ALL_KINDS or walk.kinds >> (kind_seen(snapshot, entry >> 2, visible) & 7) & 1)
     ]
+
+
+def kind_seen(snapshot: Snapshot, node: int, visible: Visible) -> int:
+    """Return what a node is to a reader, of all that documents she may see call it: the kind, plus 8 for a stub."""
+    own = snapshot.own.nodes
+    kind = int(snapshot.common.kind[node] if node < own else snapshot.shared_part.kind[node - own])
+    if visible.everything or not kind & SEVERAL:
+        return kind & KIND_AND_STUB
+    orders = [0]
+    for part, number, mask, slices in (
+        (snapshot.part, node if node < own else -1, visible.own, snapshot.own_slices),
+        (snapshot.shared_part, snapshot.shared_number(node), visible.shared, snapshot.shared_slices),
+    ):
+        if number < 0:
+            continue
+        rows = [ORDERS - 1 - int(entry) for entry, seq in snapshot.rows_at(part, number) if mask[seq]]
+        orders += rows
+        if not part.kind[number] & SEVERAL:
+            seen = rows or any(mask[seq].any() for way in (UP, DOWN) for _, seq in slices(way, node))
+            orders += [int(ORDER_OF[part.kind[number]])] if seen else []
+    return int(KIND_OF[max(orders)])
 
 
 def _shown(slices: Iterable[tuple[Array, Array]], mask: Array, visible: Visible) -> set[int]:
@@ -183,6 +209,7 @@ class _PlainWalk:
             self.stop,
             np.array(sorted(set(left)), dtype=np.int64),
             len(self.edges),
+            np.array([kind_seen(self.snapshot, node, self.visible) for node in self.nodes], dtype=np.uint8),
         )
 
     def _expand(self, each: int, place: int, level: int, seen: set[tuple[int, int]], following: list[int]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.kernel import have_edges, walk_compiled
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.page import Whole
-from mc_pipelines.provenance.partition import Partition, extend, unread
+from mc_pipelines.provenance.partition import Older, Partition, extend, unread
 from mc_pipelines.provenance.reach import reach
 from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.snapshot import Snapshot, take_snapshot
@@ -88,11 +89,15 @@ def _partition(folder: Path, tenant: TenantId, last: int = len(_EVENTS)) -> Part
     """A generation of the first event, and a segment for each of the others."""
     none = np.empty(0, dtype=np.int64)
     closures = log_reader.Closures(none, none, none)
-    sections = assemble(tenant, _documents(1), [_claims(1)], _nodes(0), closures)
+    sections = assemble(tenant, _documents(1), [_claims(1)], _nodes(1), _descriptions(2, 1, ()), closures)
     facts = {"layout": LAYOUT, "tenant": tenant, "seq": 1}
     made = unread(tenant, "warm-up", open_generation(write_generation(folder, facts, sections)[0]))
     for event in range(2, last + 1):
-        made = extend(made, _documents(event), _claims(event), _nodes(event), closures)
+        made = extend(
+            made,
+            *(_documents(event), _claims(event), _nodes(event), _descriptions(event, event, _NAMES), closures),
+            Older(lambda _high, _low: _nodes(1), _told_until(event)),
+        )
     return made
 
 
@@ -114,11 +119,29 @@ def _claims(event: int) -> log_reader.Claims:
 
 
 def _nodes(event: int) -> log_reader.Nodes:
-    """The rows of all nodes, or of those that an event is the first to name."""
+    """The rows of the nodes that an event is the first to name."""
     ends = [{end for edge in edges for end in edge[:2]} for edges in _EVENTS]
-    chosen = range(len(_NAMES)) if event == 0 else sorted(ends[event - 1].difference(*ends[: event - 1]))
-    rows = (node_key(_NAMES[place]) + bytes((0, place % 5)) for place in chosen)
-    return log_reader.nodes_of(b"".join(rows), "\n".join(_NAMES[place] for place in chosen).encode())
+    chosen = sorted(ends[event - 1].difference(*ends[: event - 1]))
+    return log_reader.nodes_of(_said((event, place) for place in chosen), "\n".join(_NAMES[p] for p in chosen).encode())
+
+
+def _told_until(event: int) -> Callable[[np.ndarray, np.ndarray], log_reader.Descriptions]:
+    def told(high: np.ndarray, _low: np.ndarray) -> log_reader.Descriptions:
+        wanted = set(high.tolist())
+        names = [name for name in _NAMES if int.from_bytes(node_key(name)[:8], "big") in wanted]
+        return _descriptions(1, event, names)
+
+    return told
+
+
+def _descriptions(first: int, last: int, names: Collection[str]) -> log_reader.Descriptions:
+    """What events say of nodes that more than one of them names."""
+    rows = ((1, 0), (1, 4), (2, 4), (3, 0))
+    return log_reader.descriptions_of(_said(row for row in rows if first <= row[0] <= last and _NAMES[row[1]] in names))
+
+
+def _said(rows: Iterable[tuple[int, int]]) -> bytes:
+    return b"".join(log_reader.said_row(node_key(_NAMES[at]), event, (at + (event > 1)) % 5) for event, at in rows)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ print(*names_of_both(Path(sys.argv[1])))
 """
 _SOME = [
     Document(((0, 1, 0), (12, 13, 1), (14, 15, 2))),
-    Document(((0, 1, 0), (2, 13, 0), (15, 12, 1)), label=2),
+    Document(((0, 1, 0), (2, 13, 0), (15, 12, 1), (3, 3, 4)), label=2, says=((0, 4), (13, 8))),
     Document(((13, 1, 0), (6, 7, 0), (7, 6, 0)), permanent=False),
 ]
 

@@ -1,6 +1,7 @@
 """A document enters whole and once; a tenant's rows are a tenant's own."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -37,7 +38,7 @@ def counts(database: TestDatabase, tenant: TenantId) -> dict[str, int]:
     with database.app.begin(tenant=tenant) as connection:
         return {
             name: connection.execute(text(f"select count(*) from provenance_{name} where tenant = '{tenant}'")).scalar()
-            for name in ("documents", "claims", "nodes", "closures")
+            for name in ("documents", "claims", "nodes", "descriptions", "closures")
         }
 
 
@@ -48,7 +49,8 @@ def test_the_same_document_again_changes_nothing(database: TestDatabase, clock: 
     before = counts(database, ACME)
     again = ingest_many(database.app, ACME, [document, document], clock=clock)
     assert [(each.status, each.seq) for each in again] == [("known", 1), ("known", 1)]
-    assert counts(database, ACME) == before == {"documents": 1, "claims": 3, "nodes": 4, "closures": 0}
+    assert counts(database, ACME) == before
+    assert before == {"documents": 1, "claims": 3, "nodes": 4, "descriptions": 0, "closures": 0}
 
 
 def test_a_refused_document_leaves_no_row_and_the_others_enter(database: TestDatabase, clock: FrozenClock) -> None:
@@ -58,16 +60,40 @@ def test_a_refused_document_leaves_no_row_and_the_others_enter(database: TestDat
     assert counts(database, ACME)["documents"] == 1
 
 
-def test_a_description_outranks_a_mention_and_the_first_one_stays(database: TestDatabase, clock: FrozenClock) -> None:
-    for name, needs in (("a", {"a": ["b"]}), ("b", {"b": ["c"]}), ("c", {"a": ["b"]})):
-        ingest_claims(database.app, ACME, sbom(name, needs), clock=clock)
-    with database.app.begin(tenant=ACME) as connection:
-        rows = connection.execute(text("select id, stub, changed_seq from provenance_nodes")).all()
-    assert {(row.id[-1], row.stub, row.changed_seq) for row in rows} == {
-        ("a", False, 1),
-        ("b", False, 2),
-        ("c", True, 2),
-    }
+def kept(database: TestDatabase, tenant: TenantId) -> set[tuple[str, bool, int]]:
+    """Last letter of the id, stub and event of every description that a log keeps."""
+    with database.app.begin(tenant=tenant) as connection:
+        rows = connection.execute(
+            text(
+                "select id, stub, seq from provenance_nodes where tenant = :tenant union all"
+                " select id, said.stub, said.seq from provenance_descriptions as said"
+                " join provenance_nodes as named using (tenant, node) where tenant = :tenant"
+            ),
+            {"tenant": tenant},
+        ).all()
+    return {(row.id[-1], row.stub, row.seq) for row in rows}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_an_earlier_document_says_to_all_the_same_readers_is_kept_once(
+    database: TestDatabase, clock: FrozenClock, together: bool
+) -> None:
+    begun = clock.now()
+    documents = [
+        sbom("1", {"a": ["b"]}, valid_from=begun),
+        sbom("2", {"b": ["c"]}, valid_from=begun),  # b is described, which outranks its mention
+        sbom("3", {"a": ["b", "c"]}, valid_from=begun),  # nothing new
+        sbom("4", {"a": ["c"]}, valid_from=begun, classification=2),  # for other readers
+        sbom("5", {"a": ["c"]}, valid_from=begun - timedelta(days=1)),  # from earlier on
+        sbom("6", {"a": ["c"]}, valid_from=begun, classification=2),  # nothing new
+        sbom("7", {"d": ["a"]}, valid_from=begun, series="s", version=1),
+        sbom("8", {"d": ["a"]}, valid_from=begun, series="t", version=1),  # what may end implies nothing
+    ]
+    for batch in [documents] if together else [[each] for each in documents]:
+        ingest_many(database.app, ACME, batch, clock=clock)
+    first = {("a", False, 1), ("b", True, 1), ("c", True, 2), ("d", False, 7)}
+    more = {("b", False, 2), ("a", False, 4), ("c", True, 4), ("a", False, 5), ("c", True, 5), ("d", False, 8)}
+    assert kept(database, ACME) == first | more
 
 
 def test_seq_is_gapless_in_commit_order_under_four_writers(database: TestDatabase, clock: FrozenClock) -> None:
@@ -82,7 +108,7 @@ def test_seq_is_gapless_in_commit_order_under_four_writers(database: TestDatabas
 def test_a_failed_batch_leaves_nothing(database: TestDatabase, clock: FrozenClock) -> None:
     with pytest.raises(DBAPIError), database.app.begin(tenant=ACME):
         ingest_many(database.app, ACME, [sbom("a", {"a": ["b"]}, series="s", version=2**40)], clock=clock)
-    assert counts(database, ACME) == {"documents": 0, "claims": 0, "nodes": 0, "closures": 0}
+    assert set(counts(database, ACME).values()) == {0}
 
 
 def test_versions_of_a_series_close_each_other_whatever_their_order(database: TestDatabase, clock: FrozenClock) -> None:

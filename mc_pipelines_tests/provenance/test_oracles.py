@@ -32,7 +32,7 @@ from mc_pipelines.provenance.query import graph_answer
 from mc_pipelines.provenance.request import DiffQuery, GapQuery, GraphQuery, ImpactQuery, PathQuery
 from mc_pipelines.provenance.snapshot import take_snapshot
 from mc_pipelines_tests.provenance.memory_store import MemoryStore
-from mc_pipelines_tests.provenance.small_graphs import IDS, Document, kind_of, partition
+from mc_pipelines_tests.provenance.small_graphs import IDS, Document, partition, seen_kinds_by_force
 
 ACME = TenantId("acme")
 KEY = CursorKey(b"secret")
@@ -46,6 +46,7 @@ DOCUMENTS = st.lists(
         edges=st.lists(st.tuples(ENDS, ENDS, st.integers(0, 3)), max_size=14).map(tuple),
         label=st.integers(0, 511),
         permanent=st.booleans(),
+        says=st.dictionaries(ENDS, st.sampled_from([0, 1, 3, 4, 9, 12]), max_size=6).map(lambda says: (*says.items(),)),
     ),
     min_size=1,
     max_size=6,
@@ -76,6 +77,9 @@ class World:
             edge for document in (*own, *shared) if allowed.allowed[document.label] for edge in document.edges
         }
         self.known = {end for edge in self.edges for end in edge[:2]}
+        kinds = seen_kinds_by_force([(bool(allowed.allowed[each.label]), each) for each in (*own, *shared)])
+        self.kind = {place: kind & 7 for place, kind in kinds.items()}
+        self.stubs = {place for place, kind in kinds.items() if kind & 8}
 
     def steps(self, *, up: bool) -> set[tuple[int, int]]:
         """(near, far) of every step towards ancestors, or towards descendants."""
@@ -96,6 +100,11 @@ WORLDS = st.builds(World, DOCUMENTS, DOCUMENTS, st.integers(0, 6), FILTERS | st.
 
 def places(document: dict[str, Any]) -> set[int]:
     return {IDS.index(node["id"]) for node in document["nodes"]}
+
+
+def check_kinds(world: World, document: dict[str, Any]) -> None:
+    for node in document["nodes"]:
+        assert node["kind"] == KINDS[world.kind[IDS.index(node["id"])]].value, node
 
 
 def triples(document: dict[str, Any]) -> Edges:
@@ -132,6 +141,8 @@ def test_subgraphs(world: World, start: int, depth: int, direction: str, evidenc
                     edges.add(edge)
     assert (places(document), triples(document)) == (nodes, edges)
     assert document["complete"]
+    check_kinds(world, document)
+    assert {IDS.index(node["id"]) for node in document["nodes"] if node.get("stub")} == nodes & world.stubs
     producers = Counter(edge[1] for edge in edges if edge[2] == 1)
     assert {IDS.index(each["node"]) for each in document["conflicts"]} == {n for n, c in producers.items() if c > 1}
     if evidence:
@@ -196,6 +207,7 @@ def test_paths(world: World, source: int, target: int, direction: str, longest: 
         return
     best = min(lengths, key=lambda way: lengths[way])
     assert (document["found"], document["direction"], document["length"]) == ("yes", best, lengths[best])
+    check_kinds(world, document)
     expected = {tuple(path) for path in nx.all_shortest_paths(graphs[best], source, target)}
     found = [tuple(IDS.index(each) for each in path) for path in document["paths"]]
     assert document["count"] == len(expected)
@@ -221,15 +233,16 @@ def test_impact(world: World, start: int, live: list[int]) -> None:
     world.store = MemoryStore(world.snapshot, sorted({IDS[each] for each in live}))
     document = read(impact_answer(world.store, ACME, ImpactQuery(IDS[start], plan=True), world.allowed, KEY))  # type: ignore[arg-type]
     levels = world.reach(start, up=False)
-    kinds = Counter(KINDS[kind_of(place)].value for place in levels if place != start)
+    kinds = Counter(KINDS[world.kind[place]].value for place in levels if place != start)
     assert document["counts"]["total"] == dict(kinds)
     assert document["counts"]["direct"] == dict(
-        Counter(KINDS[kind_of(place)].value for place, level in levels.items() if level == 1)
+        Counter(KINDS[world.kind[place]].value for place, level in levels.items() if level == 1)
     )
     assert document["counts"]["live"] == len(set(live) & set(levels))
     assert places(document) == set(levels)
+    check_kinds(world, document)
     bundles = {IDS.index(each["id"]): each["live"] for each in document["bundles"]}
-    assert bundles == {n: n in live for n in levels if kind_of(n) == KINDS.index("bundle") and n != start}  # type: ignore[arg-type]
+    assert bundles == {n: n in live for n in levels if world.kind[n] == KINDS.index("bundle") and n != start}  # type: ignore[arg-type]
     check_plan(world, document, set(levels))
 
 
@@ -237,7 +250,7 @@ def check_plan(world: World, document: dict[str, Any], reached: set[int]) -> Non
     """A step needs only what earlier steps made, and comes as early as that allows."""
     receipt = KINDS.index("receipt")  # type: ignore[arg-type]
     step = {IDS.index(name): each["step"] for each in document["plan"] for name in each["nodes"]}
-    assert set(step) == {n for n in reached if kind_of(n) != receipt}
+    assert set(step) == {n for n in reached if world.kind[n] != receipt}
     whole = nx.DiGraph([(near, far) for near, far in world.steps(up=False) if {near, far} <= reached])
     whole.add_nodes_from(reached)
     part = nx.condensation(whole)
@@ -255,6 +268,7 @@ def test_diff(world: World, a: int, b: int, direction: str, depth: int | None) -
     assume({a, b} <= world.known)
     query = DiffQuery(IDS[a], IDS[b], direction, depth)  # type: ignore[arg-type]
     document = read(diff_answer(world.store, ACME, query, world.allowed))
+    check_kinds(world, document)
     up = direction == "ancestors"
     cones = [world.reach(each, up=up, depth=depth or 300) for each in (a, b)]
     only_a, only_b = set(cones[0]) - set(cones[1]), set(cones[1]) - set(cones[0])
@@ -286,7 +300,7 @@ def test_gaps(world: World, live: list[int], node: int | None) -> None:
     document = read(gaps_answer(world.store, ACME, query, world.allowed))
     bundle, receipt = KINDS.index("bundle"), KINDS.index("receipt")  # type: ignore[arg-type]
     # Of what is live the reader learns what she may see, and nothing of the rest.
-    considered = set(live) & world.known if live else {n for n in world.known if kind_of(n) == bundle}
+    considered = set(live) & world.known if live else {n for n in world.known if world.kind[n] == bundle}
     cones = {each: set(world.reach(each, up=True)) for each in considered}
     affected = Counter(n for cone in cones.values() for n in cone)
     among = set(affected) if node is None else set(world.reach(node, up=True))
@@ -300,11 +314,13 @@ def test_gaps(world: World, live: list[int], node: int | None) -> None:
     for e in inside:
         if e[2] == 1:
             producers.setdefault(e[1], set()).add(e[0])
-    expected = {(n, "unverified") for n in among if kind_of(n) == receipt and n not in verified | records}
-    expected |= {(n, "unverified") for n in among if kind_of(n) == bundle and n not in signed}
+    expected = {(n, "unverified") for n in among if world.kind[n] == receipt and n not in verified | records}
+    expected |= {(n, "unverified") for n in among if world.kind[n] == bundle and n not in signed}
+    expected |= {(n, "stub") for n in among if n in world.stubs}
     expected |= {(n, "conflicting") for n in among if len(producers.get(n, ())) > 1}
     assert {(IDS.index(gap["node"]), gap["gap"]) for gap in document["gaps"]} == expected
     assert all(gap["bundles"] == affected[IDS.index(gap["node"])] for gap in document["gaps"])
+    check_kinds(world, document)
     ranks = [gap["bundles"] for gap in document["gaps"]]
     assert ranks == sorted(ranks, reverse=True)
 

@@ -347,7 +347,7 @@ def test_row_level_security_is_a_second_lock(database: TestDatabase, clock: Froz
     clock.advance(timedelta(days=400))
     for tenant in (ACME, BOLT):
         assert prune(database.app, tenant, archive=None, clock=clock, rules=RULES).pruned
-    tables = ("documents", "claims", "nodes", "closures", "tombstones", "roots")
+    tables = ("documents", "claims", "nodes", "descriptions", "closures", "tombstones", "roots")
     for tenant, seen in ((ACME, {"acme", "public"}), (None, {"public"}), (TenantId("none"), {"public"})):
         with database.app.begin(tenant=tenant) as connection:
             for table in tables:
@@ -361,8 +361,8 @@ def test_row_level_security_is_a_second_lock(database: TestDatabase, clock: Froz
         with pytest.raises(DBAPIError, match="row-level security"), database.app.begin(tenant=ACME) as connection:
             connection.execute(
                 text(
-                    "insert into provenance_nodes (tenant, node, id, kind, stub, changed_seq)"
-                    " values (:tenant, gen_random_uuid(), 'x', 0, false, 1)"
+                    "insert into provenance_nodes (tenant, node, id, seq, rank, mark, kind, stub)"
+                    " values (:tenant, gen_random_uuid(), 'x', 1, 0, 0, 0, false)"
                 ),
                 {"tenant": tenant},
             )

@@ -11,6 +11,8 @@ down_revision = "0009_showback"
 branch_labels = None
 depends_on = None
 
+# Two indexes are partial so that only a query that says `seq >= 0`, which is always so, can use them: of tables that
+# were never analysed, the planner takes them for as good as the primary key where a node is looked up.
 _TABLES = """
 create table provenance_heads (
     tenant text not null, seq bigint not null,
@@ -34,11 +36,21 @@ create table provenance_claims (
 ) partition by range (recorded_on);
 create index ix_provenance_claims_tenant_source on provenance_claims (tenant, source) where type = 4;
 create table provenance_nodes (
-    tenant text not null, node uuid not null, id text not null, kind smallint not null, stub boolean not null,
-    changed_seq bigint not null, label text, attributes jsonb, rank bigint not null default 0,
+    seq bigint not null, rank bigint not null, covers_from timestamptz, mark smallint not null,
+    kind smallint not null, stub boolean not null, tenant text not null, node uuid not null, id text not null,
+    label text, attributes jsonb,
     constraint pk_provenance_nodes primary key (tenant, node)
 );
-create index ix_provenance_nodes_tenant_changed_seq on provenance_nodes (tenant, changed_seq);
+create index ix_provenance_nodes_tenant_seq on provenance_nodes (tenant, seq) where seq >= 0;
+create table provenance_descriptions (
+    seq bigint not null, rank bigint not null, covers_from timestamptz, mark smallint not null,
+    kind smallint not null, stub boolean not null, tenant text not null, node uuid not null,
+    label text, attributes jsonb,
+    constraint pk_provenance_descriptions primary key (tenant, node, rank, seq)
+);
+create index ix_provenance_descriptions_tenant_seq on provenance_descriptions (tenant, seq) where seq >= 0;
+create index ix_provenance_descriptions_tenant_node_rank on provenance_descriptions (tenant, node, rank)
+    where covers_from is not null;
 create table provenance_aliases (
     tenant text not null, seq bigint not null, first uuid not null, second uuid not null,
     constraint pk_provenance_aliases primary key (tenant, seq, first, second)
@@ -106,6 +118,7 @@ _GRANTS = {
     "provenance_documents": ("select", "insert", "delete"),
     "provenance_claims": ("select", "insert", "delete"),
     "provenance_nodes": ("select", "insert", "update", "delete"),
+    "provenance_descriptions": ("select", "insert", "delete"),
     "provenance_aliases": ("select", "insert", "delete"),
     "provenance_closures": ("select", "insert", "delete"),
     "provenance_tombstones": ("select", "insert", "delete"),
@@ -118,6 +131,7 @@ _SECURED = (
     "provenance_documents",
     "provenance_claims",
     "provenance_nodes",
+    "provenance_descriptions",
     "provenance_aliases",
     "provenance_closures",
     "provenance_tombstones",
