@@ -8,6 +8,7 @@ taken, and :func:`ingest_stream` makes those of the next batch while the server 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -326,31 +327,22 @@ def _node_rows(rows: Sequence[_Rows], first_seq: int, now: datetime) -> Iterator
     A description is implied by an earlier one that ranks as high, of a document under the same label, which holds
     from as early on and never ends: whoever may see the later one, at whatever moment, sees the earlier one too.
     """
-    covering: dict[bytes, list[tuple[int, int, int]]] = {}
+    covering: dict[int, dict[bytes, tuple[int, int]]] = defaultdict(dict)
+    named: set[bytes] = set()
     for seq, row in enumerate(rows, start=first_seq):
         mark, begun = pack_label(row.claims), _microseconds(row.claims.valid_from or now)
-        permanent = row.permanent
+        permanent, covered = row.permanent, covering[mark]
         head = b"\0\x0c\0\0\0\x08%b\0\0\0\x10" % seq.to_bytes(8, "big")
         moment = b"\0\0\0\x08" + begun.to_bytes(8, "big", signed=True)
-        tail = b"\0\0\0\2%b%b%b\0\0\0\1" % (
-            mark.to_bytes(2, "big"),
-            moment,
-            moment if permanent else _NULL,
-        )
+        tail = b"\0\0\0\2%b%b%b\0\0\0\1" % (mark.to_bytes(2, "big"), moment, moment if permanent else _NULL)
         for key, rank, node in zip(row.keys, row.ranks, row.described.values(), strict=True):
-            earlier = covering.get(key)
-            implied = False
-            if earlier is None:
-                covering[key] = [(rank, mark, begun)] if permanent else []
-            else:
-                for one in earlier:
-                    if one[0] >= rank and one[1] == mark and one[2] <= begun:
-                        implied = True
-                        break
-                if permanent and not implied:
-                    earlier.append((rank, mark, begun))
-            if implied:
+            best = covered.get(key)
+            if best is not None and best[0] >= rank and best[1] <= begun:
                 continue
+            if permanent and (best is None or best[0] <= rank):
+                covered[key] = (rank, begun)
+            first = key not in named
+            named.add(key)
             yield b"%b%b%b\0\0\0\2\0%c\0\0\0\1%c%b%b\0\0\0\x08%b%b%c" % (
                 head,
                 key,
@@ -361,7 +353,7 @@ def _node_rows(rows: Sequence[_Rows], first_seq: int, now: datetime) -> Iterator
                 _NULL if node.attributes is None else _field(b"\1" + _storable_json(node.attributes)),
                 rank.to_bytes(8, "big"),
                 tail,
-                earlier is None,
+                first,
             )
 
 
