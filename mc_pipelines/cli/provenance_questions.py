@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - every option of a command is a parameter
-"""`mc provenance graph|paths|impact|diff|gaps|export`: questions of the graph, as an operator of the tenant sees it."""
+"""`mc provenance nodes|graph|paths|impact|diff|gaps|export`: questions of the graph, as an operator of the tenant sees it."""
 
 from __future__ import annotations
 
@@ -63,6 +63,36 @@ def _document(answer: Answer) -> dict[str, Any]:
     _warn(answer)
     found: dict[str, Any] = json_module.loads(answer.body)
     return found
+
+
+def nodes(
+    tenant: Tenant,
+    kinds: Annotated[str | None, typer.Option(help="Such as bundle,execution; default: all five.")] = None,
+    contains: Annotated[str | None, typer.Option(help="What the id must hold.")] = None,
+    after: Annotated[str | None, typer.Option(help="The last node of the page before.")] = None,
+    limit: Limit = 50,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    verified: Verified = False,
+    json: Json = False,
+) -> None:
+    """List the nodes that a tenant's documents name, newest first: where to begin without an id at hand.
+
+    Example: mc provenance nodes --tenant acme --kinds bundle --contains shop
+    """
+    from mc_pipelines.provenance.listing import nodes_answer
+    from mc_pipelines.provenance.request import ListQuery
+
+    asked = _given(kinds=kinds, contains=contains, after=after, limit=limit, as_of=as_of, known_at=known_at)
+    query = ListQuery.parse(asked | _given(verified="only" if verified else None))
+    context, whose, allowed = open_graph(tenant)
+    found = json_module.loads(nodes_answer(context.graph_store, whose, query, allowed).body)
+    if json:
+        print_json(found)
+        return
+    print_table(("node", "kind", "stub"), ((each["id"], each["kind"], each.get("stub", "")) for each in found["nodes"]))
+    if found["next"] is not None:
+        print(f"more: --after {found['next']}")
 
 
 def graph(

@@ -357,3 +357,28 @@ class RevocationQuery(Scope):
     key: str | None = None
     builder: str | None = None
     limit: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery(Scope):
+    """Which nodes there are, newest first.
+
+    Attributes:
+        kinds: bit mask of kinds that are listed.
+        contains: what the id must hold; empty = anything.
+        after: the node behind which the page begins; None = the newest is the first.
+        limit: nodes of a page.
+    """
+
+    NODES: ClassVar[dict[str, str]] = {}
+    READ: ClassVar[dict[str, Reading]] = {name: read for name, read in Scope.READ.items() if name != "resolve"} | {
+        "kinds": ("kinds", _mask(KIND_CODE)),
+        "contains": ("contains", _text),
+        "after": ("after", _node),
+        "limit": ("limit", _whole(1, MAXIMUM_NODES)),
+    }
+
+    kinds: int = ALL_KINDS
+    contains: str = ""
+    after: NodeId | None = None
+    limit: int = 50

@@ -13,6 +13,7 @@ from mc_pipelines.provenance.diff import diff_answer
 from mc_pipelines.provenance.gaps import gaps_answer
 from mc_pipelines.provenance.gate import gate_answer
 from mc_pipelines.provenance.impact import impact_answer
+from mc_pipelines.provenance.listing import nodes_answer
 from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.query import graph_answer
 from mc_pipelines.provenance.request import (
@@ -21,6 +22,7 @@ from mc_pipelines.provenance.request import (
     GapQuery,
     GraphQuery,
     ImpactQuery,
+    ListQuery,
     PathQuery,
     QueryError,
     RevocationQuery,
@@ -65,6 +67,23 @@ def graph(request: Request, access: AccessOf, context: ContextOf) -> Response:
         unless=reader.unless,
     )
     return sent(answer, reader)
+
+
+@router.get(
+    "/api/provenance/nodes",
+    summary="List the newest nodes",
+    responses=_answers({"nodes": _NODES, "edges": [], "complete": False, "next": _RUN}),
+    response_class=Response,
+    openapi_extra=parameters_of(
+        ListQuery, kinds="such as bundle,execution", contains="what the id must hold", after="`next` of the page before"
+    ),
+)
+@survey
+def nodes(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return the nodes that the tenant's own documents name, newest first: where to begin without an id at hand."""
+    reader = open_reader(request, access, context)
+    query = ListQuery.parse(reader.given)
+    return sent(nodes_answer(context.graph_store, reader.tenant, query, reader.allowed), reader)
 
 
 @router.get(
