@@ -85,8 +85,8 @@ def _build(
     nodes = log_reader.Nodes(
         keys[some, 0],
         keys[some, 1],
+        np.ones(len(some), dtype=np.int64),
         world.kind[some],
-        np.zeros(len(some), dtype=np.uint8),
         begin[some],
         length[some],
         raw,
@@ -97,7 +97,8 @@ def _build(
         1, seq, yes, np.zeros(seq, dtype=np.uint16), moment, forever, moment, yes, np.ones(seq, dtype=np.int64)
     )
     none = np.empty(0, dtype=np.int64)
-    sections = assemble(tenant, documents, claims(), nodes, log_reader.Closures(none, none, none))
+    closures = log_reader.Closures(none, none, none)
+    sections = assemble(tenant, documents, claims(), nodes, log_reader.Descriptions.joined([]), closures)
     counts = len(sections["kind"]), len(sections["up"])
     facts = {"layout": LAYOUT, "tenant": tenant, "seq": seq, "nodes": counts[0], "edges": counts[1]}
     path, digest = write_generation(folder / tenant, facts, sections)

@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - every option of a command is a parameter
-"""`mc provenance nodes|graph|paths|impact|diff|gaps|export`: questions of the graph, as an operator of the tenant sees it."""
+"""`mc provenance nodes|graph|paths|impact|diff|gaps|export`: questions of the graph, as an operator sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which nodes there are: newest first, by kind and text, page by page, and never one that the reader may not know of."""
+"""Which nodes there are: newest first, by kind and text, by pages, and never one that the reader may not know of."""
 
 from __future__ import annotations
 

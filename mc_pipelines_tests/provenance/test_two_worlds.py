@@ -34,7 +34,14 @@ from mc_pipelines.provenance.impact import impact_answer
 from mc_pipelines.provenance.model import KIND_CODE, PUBLIC, Alias, Claims, Edge, EdgeType, Kind, Node
 from mc_pipelines.provenance.paths import paths_answer
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import BundleQuery, DiffQuery, GapQuery, GraphQuery, ImpactQuery, PathQuery
+from mc_pipelines.provenance.request import (
+    BundleQuery,
+    DiffQuery,
+    GapQuery,
+    GraphQuery,
+    ImpactQuery,
+    PathQuery,
+)
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.trust_logic import GatePolicy
 from mc_pipelines_tests.conftest import TestDatabase
