@@ -8,11 +8,10 @@ meanwhile needs them. A run that was killed has removed whole slices, and the ne
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,9 +25,9 @@ from mc_pipelines.foundation.database import Database
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.cold import SCHEMA, Archive
 from mc_pipelines.provenance.edge_log import lock_head, move_head
-from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.marks import Marks, read_marks
 from mc_pipelines.provenance.records import TYPE_MENTIONS
+from mc_pipelines.provenance.removal import Removal, remove
 from mc_pipelines.provenance.retention import (
     DEFAULT_RULES,
     Document,
@@ -37,7 +36,6 @@ from mc_pipelines.provenance.retention import (
     may_go,
     rule_for,
 )
-from mc_pipelines.provenance.roots import list_roots
 
 Array = NDArray[Any]
 _FORGET_NAMES_AFTER = timedelta(hours=1)
@@ -45,7 +43,7 @@ _FORGET_NAMES_AFTER = timedelta(hours=1)
 CLAIMS_AT_ONCE = 500
 """Claims that go in one transaction, if no document has more."""
 _NAMES_AT_ONCE = 5_000
-_UPWARD, _DOWNWARD = 0, 1
+_ROOTS = text("select node from provenance_roots where tenant = :tenant and (until is null or until > :now)")
 _STILL_THERE = text("""
 select seq, digest from provenance_documents d where tenant = :tenant and seq = any(:seqs) and not exists (
     select from provenance_closures gone
@@ -141,8 +139,8 @@ def prune(
 
 def _roots(connection: Connection, tenant: TenantId, now: datetime) -> frozenset[bytes]:
     """Return the keys of the nodes that are live or held."""
-    roots = list_roots(connection, tenant)
-    return frozenset(node_key(root.node) for root in roots if root.until is None or root.until > now)
+    rows = connection.execute(_ROOTS, {"tenant": tenant, "now": now})
+    return frozenset(row.node.bytes for row in rows)
 
 
 def _slices(chosen: Sequence[Pruned]) -> Iterator[list[Pruned]]:
@@ -172,8 +170,11 @@ def _remove_all(
     there = {row.seq: row.digest for row in found}
     gone = [each for each in part if not marks.needs(each.seq) and there.get(each.seq) == each.digest]
     paths = _archive(connection, tenant, archive, gone)
-    for place, document in enumerate(gone, start=head + 1):
-        _remove(connection, tenant, document, place, paths.get(document.digest), now)
+    events = [
+        Removal(event, each.seq, each.recorded_at, each.rule, paths.get(each.digest))
+        for event, each in enumerate(gone, start=head + 1)
+    ]
+    remove(connection, tenant, events, now=now)
     move_head(connection, tenant, head + len(gone))
     return gone, set(paths.values())
 
@@ -258,85 +259,6 @@ def _archive(connection: Connection, tenant: TenantId, archive: Archive | None, 
         path = archive.write(pl.DataFrame(rows, schema=SCHEMA), members[0].recorded_at)
         paths |= dict.fromkeys((each.digest for each in members), path)
     return paths
-
-
-def _remove(
-    connection: Connection, tenant: TenantId, document: Pruned, event: int, cold: str | None, now: datetime
-) -> None:
-    facts = {"tenant": tenant, "seq": event, "closed": document.seq, "rule": document.rule, "now": now, "cold": cold}
-    facts["day"] = document.recorded_at.astimezone(UTC).date()  # claims lie in a partition a day, and are found by it
-    connection.execute(
-        text(
-            "insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at, cold)"
-            " values (:tenant, :seq, :closed, null, :rule, :now, :cold)"
-        ),
-        facts,
-    )
-    rows = connection.execute(
-        text(
-            "select source, target, type from provenance_claims"
-            " where recorded_on = :day and tenant = :tenant and seq = :closed"
-        ),
-        facts,
-    ).all()
-    stones = _tombstones([(row.source, row.target, row.type) for row in rows])
-    if stones:
-        connection.execute(
-            text(
-                "insert into provenance_tombstones (tenant, seq, node, type, direction, edges, rule, pruned_at, root)"
-                " values (:tenant, :seq, :node, :type, :direction, :edges, :rule, :now, :root)"
-            ),
-            [facts | stone for stone in stones],
-        )
-    for table, where in (("claims", "recorded_on = :day and"), ("aliases", "")):
-        connection.execute(
-            text(f"delete from provenance_{table} where {where} tenant = :tenant and seq = :closed"), facts
-        )
-    _unsay(connection, facts)
-
-
-def _unsay(connection: Connection, facts: dict[str, Any]) -> None:
-    """Delete what a document says of nodes. A name stays with its node; label and facts where others say the same."""
-    said = [
-        row.node
-        for statement in (
-            "delete from provenance_descriptions where tenant = :tenant and seq >= 0 and seq = :closed returning node",
-            "update provenance_nodes set seq = 0 where tenant = :tenant and seq >= 0 and seq = :closed returning node",
-        )
-        for row in connection.execute(text(statement), facts)
-    ]
-    connection.execute(
-        text(
-            "update provenance_nodes as n set kind = 0, stub = true, rank = -1, label = null, attributes = null"
-            " where tenant = :tenant and node = any(:said) and seq = 0 and not exists ("
-            " select from provenance_descriptions as other where other.tenant = :tenant and other.node = n.node"
-            " and other.rank = n.rank)"
-        ),
-        facts | {"said": said},
-    )
-
-
-def _tombstones(claims: Sequence[tuple[UUID, UUID, int]]) -> list[dict[str, Any]]:
-    """Return what stands at each node in place of its claims: how many there were, and their digest."""
-    gone: dict[tuple[UUID, int, int], list[bytes]] = {}
-    for source, target, code in claims:
-        said = source.bytes + target.bytes + bytes([code])
-        if code == TYPE_MENTIONS:
-            gone.setdefault((source, 0, _UPWARD), [])
-            continue
-        lower, upper = (source, target) if code == 0 else (target, source)
-        gone.setdefault((lower, code, _UPWARD), []).append(said)
-        gone.setdefault((upper, code, _DOWNWARD), []).append(said)
-    return [
-        {
-            "node": node,
-            "type": code,
-            "direction": direction,
-            "edges": len(parts),
-            "root": hashlib.sha256(b"".join(sorted(parts))).digest(),
-        }
-        for (node, code, direction), parts in gone.items()
-    ]
 
 
 def _forget_names(database: Database, tenant: TenantId, marks: Marks, gone: Sequence[Pruned], now: datetime) -> None:
