@@ -7,24 +7,30 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import log_reader
 from mc_pipelines.provenance.access import EVERYTHING, Filter
+from mc_pipelines.provenance.cold import Archive
 from mc_pipelines.provenance.edge_log import ingest_many
 from mc_pipelines.provenance.gaps import gaps_answer
 from mc_pipelines.provenance.generations import build_generation
 from mc_pipelines.provenance.identity import NodeId
 from mc_pipelines.provenance.location import Opened, describe, open_view
 from mc_pipelines.provenance.model import KIND_CODE, PUBLIC, Claims, Edge, EdgeType, Kind, Node
+from mc_pipelines.provenance.pruning import prune
 from mc_pipelines.provenance.rank import KIND_OF, ORDER_OF, ORDERS, rank_of
 from mc_pipelines.provenance.request import GapQuery, GraphQuery
+from mc_pipelines.provenance.restoring import restore
+from mc_pipelines.provenance.retention import Rule, Selects
 from mc_pipelines.provenance.root_hash import root_hash
 from mc_pipelines.provenance.roots import Reason, keep_root
 from mc_pipelines.provenance.seen import seen_kinds
@@ -33,7 +39,9 @@ from mc_pipelines_tests.conftest import TestDatabase
 from mc_pipelines_tests.provenance.test_edge_log import ACME
 from mc_pipelines_tests.provenance.test_oracles import FILTERS
 from mc_pipelines_tests.provenance.test_query import ask, names, purl, store_of
+from mc_pipelines_tests.provenance.test_retention import archive
 
+__all__ = ["archive"]  # a fixture
 _worlds = 0
 NUMBERS = range(4)
 _DAY = timedelta(days=1)
@@ -260,3 +268,73 @@ def test_a_hub_costs_what_is_new_of_it(
     record(21, Kind.MANIFEST)
     assert read == [21]
     assert app_in(store)["kind"] == "bundle"
+
+
+_KEPT = text(
+    "select seq, label from provenance_nodes where id = :id union all"
+    " select said.seq, said.label from provenance_descriptions as said"
+    " join provenance_nodes as named using (tenant, node) where id = :id order by seq"
+)
+
+
+@pytest.mark.database
+def test_what_a_removed_document_said_goes_and_comes_back(
+    database: TestDatabase, clock: FrozenClock, tmp_path: Path, archive: Archive
+) -> None:
+    """Two documents call ``app`` the same, a third less; the first leaves, then the second, then both are back."""
+    store = store_of(database, tmp_path, clock)
+    rules = (Rule(Selects.LOW_VALUE, 30),)
+    first = described("same", Kind.BUNDLE, "a", low_value=True)
+    for document in (
+        first,
+        msgspec.structs.replace(first, document=sha256_digest(b"again")),
+        described("less", Kind.PACKAGE, "a", stub=True),
+    ):
+        ingest_many(database.app, ACME, [document], clock=clock)
+        clock.advance(_DAY)
+
+    def root() -> str:
+        with database.app.begin(tenant=ACME) as connection:
+            return root_hash(connection, ACME)
+
+    def kept() -> list[tuple[int, str | None]]:
+        with database.app.begin(tenant=ACME) as connection:
+            rows = connection.execute(_KEPT, {"id": purl("app")}).all()
+        return [(row.seq, row.label) for row in rows]
+
+    same = {"kind": "bundle", "stub": None, "label": "same app", "attributes": {"by": "same"}}
+    mention = {"kind": "package", "stub": True, "label": None, "attributes": None}
+    whole = root()
+    assert kept() == [(1, "same app"), (2, None), (3, None)]
+    clock.advance(timedelta(days=27))
+    assert len(prune(database.app, ACME, archive=archive, clock=clock, rules=rules).pruned) == 1
+    assert kept() == [(0, "same app"), (2, None), (3, None)], "another document says the same"
+    assert app_in(store) == same
+    clock.advance(_DAY)
+    assert len(prune(database.app, ACME, archive=archive, clock=clock, rules=rules).pruned) == 1
+    assert kept() == [(0, None), (3, None)], "what nobody says any more is gone"
+    for built in (False, True):
+        if built:
+            build_generation(database.app, tmp_path, ACME, clock=clock)
+        assert app_in(store) == mention
+    for document in ("same", "again"):
+        restore(database.app, ACME, sha256_digest(document.encode()), archive=archive, clock=clock)
+        for built in (False, True):
+            if built:
+                build_generation(database.app, tmp_path, ACME, clock=clock)
+            assert app_in(store) == same
+    assert root() == whole
+
+
+@pytest.mark.database
+def test_of_many_descriptions_the_best_visible_one_is_found(
+    database: TestDatabase, clock: FrozenClock, tmp_path: Path
+) -> None:
+    store = store_of(database, tmp_path, clock)
+    documents = [described("open", Kind.PACKAGE, "a", stub=True)]
+    documents += [described(f"secret {n}", Kind.BUNDLE, "a", classification=3, series=f"s{n}") for n in range(90)]
+    documents.insert(40, described("public", Kind.MANIFEST, "a"))
+    ingest_many(database.app, ACME, documents, clock=clock)
+    allowed = Filter(2, EVERYTHING.purposes, EVERYTHING.statuses, EVERYTHING.policy)
+    assert app_in(store, allowed=allowed)["label"] == "public app"
+    assert app_in(store)["label"].startswith("secret")
