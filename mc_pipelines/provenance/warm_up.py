@@ -32,7 +32,7 @@ from mc_pipelines.provenance.reach import reach
 from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.snapshot import Snapshot, take_snapshot
 from mc_pipelines.provenance.two_ends import shortest_between
-from mc_pipelines.provenance.walk import DESCENDANTS, Visible, Walk
+from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Visible, Walk
 
 _TENANT = TenantId("warm-up")
 _RUN = "run:https://ci.example/0000000{}-0000-4000-8000-000000000000"
@@ -69,7 +69,8 @@ def _exercise(folder: Path) -> None:
         down = Walk(start, 3, DESCENDANTS)
         ids_of(snapshot, reach(snapshot, down, visible).nodes)
         Whole.of(walk_compiled(snapshot, down, visible), down.depth).page((1, 0), 1)
-        shortest_between(snapshot, visible, down, snapshot.find(_NAMES[2]))
+        shortest_between(snapshot, visible, down, snapshot.find(_NAMES[2]))  # there is none
+        shortest_between(snapshot, visible, Walk(start, 3, ANCESTORS), snapshot.find(_NAMES[4]))
         for undirected in (True, False):
             walk = Walk(start, 3, undirected=undirected)
             write_answer(snapshot, walk_compiled(snapshot, walk, visible), b"{}")
