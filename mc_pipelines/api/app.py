@@ -14,7 +14,7 @@ from mc_pipelines.api.auth import TokenVerifier, open_verifier
 from mc_pipelines.api.exchange import Exchange
 from mc_pipelines.api.limits import BodyLimit
 from mc_pipelines.api.routes import all_routers
-from mc_pipelines.api.turns import Turns
+from mc_pipelines.api.turns import Turns, given_away
 from mc_pipelines.composition import Context, register_metrics
 from mc_pipelines.decision.engine import PolicyEngine, open_engine
 from mc_pipelines.decision.packs import loaded
@@ -39,6 +39,7 @@ def create_app(context: Context, verifier: TokenVerifier | None = None, engine: 
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        context.graph_store.waiting = given_away
         context.graph_store.watch()
         yield
         app.state.questions.close()

@@ -12,6 +12,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,8 @@ class GraphStore:
         self.database = database
         self.folder = folder
         self.clock = clock
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered by a request that has to wait for a snapshot; a service lets others go on meanwhile."""
         self._refresh_seconds = refresh_seconds
         self._entries: OrderedDict[TenantId, _Entry] = OrderedDict()
         self._lock = threading.Lock()
@@ -104,7 +108,7 @@ class GraphStore:
         snapshot = entry.snapshot
         if snapshot is not None and self._fresh(entry) and snapshot.own.seq >= min_seq:
             return snapshot
-        with entry.lock:
+        with self.waiting(), entry.lock:
             snapshot = entry.snapshot
             if snapshot is None or not self._fresh(entry) or snapshot.own.seq < min_seq:
                 snapshot = self._refresh(tenant, entry)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
@@ -12,22 +14,21 @@ from fastapi.testclient import TestClient
 
 from mc_pipelines.api.access import AccessOf, ContextOf, QuestionRoute, guarded_router
 from mc_pipelines.api.routes import provenance
-from mc_pipelines.api.turns import Turns
+from mc_pipelines.api.turns import Queue, Turns, given_away
 from mc_pipelines.foundation.errors import MaestroError
+from mc_pipelines.foundation.ids import TenantId
 
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
 
-def test_turns_are_taken_in_order_and_never_more_than_there_are_threads() -> None:
+def test_no_more_compute_at_once_than_there_are_turns() -> None:
     turns, lock = Turns("test", 2), threading.Lock()
-    begun: list[int] = []
     at_once, most = 0, 0
     proceed = threading.Barrier(2)
 
     def work(number: int) -> str:
         nonlocal at_once, most
         with lock:
-            begun.append(number)
             at_once += 1
             most = max(most, at_once)
         proceed.wait(10)  # both threads are in here, so a third one would be seen
@@ -45,8 +46,67 @@ def test_turns_are_taken_in_order_and_never_more_than_there_are_threads() -> Non
 
     assert asyncio.run(everybody()) == [f"caller{number}" for number in range(8)]
     assert most == 2
-    assert [set(begun[place : place + 2]) for place in range(0, 8, 2)] == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
     turns.close()
+
+
+def test_a_turn_goes_to_who_has_waited_longest() -> None:
+    queue, order = Queue(1), []
+    queue.take()
+
+    def work(number: int) -> None:
+        queue.take()
+        order.append(number)
+        queue.give()
+
+    with ThreadPoolExecutor(5) as pool:
+        for number in range(5):
+            pool.submit(work, number)
+            while len(queue._waiting) <= number:
+                time.sleep(0.001)
+        queue.give()
+    assert order == [0, 1, 2, 3, 4]
+    queue.take()  # it is free again
+    assert not queue._free
+
+
+def test_who_waits_gives_the_turn_away_and_takes_one_again() -> None:
+    turns = Turns("test", 1)
+    opened, order = threading.Event(), []
+
+    def opens() -> str:
+        with given_away():
+            assert opened.wait(10), "the other never had its turn"
+        order.append("opened")
+        return "first"
+
+    def quick() -> str:
+        order.append("quick")
+        opened.set()
+        return "second"
+
+    async def both() -> list[str]:
+        return await asyncio.gather(turns.run(opens), turns.run(quick))
+
+    assert asyncio.run(both()) == ["first", "second"]
+    assert order == ["quick", "opened"]
+    with given_away():  # without a turn there is nothing to give
+        assert asyncio.run(turns.run(len, "again")) == 5
+    turns.close()
+
+
+@pytest.mark.database
+def test_a_graph_that_is_being_opened_keeps_nobody_elses_waiting(app: FastAPI, client: TestClient, bearer) -> None:
+    """More requests wait for one tenant's graph than there are turns; another tenant's question is answered."""
+    store = app.state.context.graph_store
+    slow = store._entry(TenantId("acme"))
+    asked = "/api/provenance/snapshots"
+    with ThreadPoolExecutor(9) as pool:
+        with slow.lock:  # as if it were being opened
+            waiting = [pool.submit(client.get, asked, headers=bearer("rita", "acme")) for _ in range(8)]
+            other = pool.submit(client.get, asked, headers=bearer("rita", "globex")).result(20)
+            assert not any(each.done() for each in waiting)
+        assert other.status_code == 200
+        assert {each.result(20).status_code for each in waiting} == {200}
 
 
 def test_an_error_is_the_callers() -> None:
