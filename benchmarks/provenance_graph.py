@@ -54,6 +54,7 @@ from mc_pipelines.provenance.pointer import Generation
 from mc_pipelines.provenance.query import graph_answer
 from mc_pipelines.provenance.reach import reach, steps_between
 from mc_pipelines.provenance.request import MAXIMUM_PAGED, GraphQuery, ImpactQuery, PathQuery
+from mc_pipelines.provenance.seen import seen_kinds
 from mc_pipelines.provenance.serialise import write_answer
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.walk import ANCESTORS, DESCENDANTS, Reached, Walk
@@ -459,6 +460,7 @@ def neighbourhood(store: GraphStore, world: World, first: int) -> Reached | None
         lower=rows[:, 0].astype(np.int32),
         upper=upper.astype(np.int32),
         code=rows[:, 2].astype(np.int32),
+        kind=seen_kinds(snapshot, numbers, visible),
     )
 
 
