@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from mc_pipelines.api.access import Access
+from mc_pipelines.api.digest_fields import repr_digest, wants_sha256
 from mc_pipelines.api.parameters import single_parameters
 from mc_pipelines.attest.log import append
 from mc_pipelines.composition import Context
@@ -25,6 +26,7 @@ from mc_pipelines.provenance.access import Filter, Reader, decide
 from mc_pipelines.provenance.answer import Answer
 from mc_pipelines.provenance.formats import Form, NotAcceptableError, choose_form
 from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Purpose
+from mc_pipelines.provenance.proving import decide_whole
 from mc_pipelines.provenance.request import QueryError, Scope
 
 OWN = ("tenant", "purpose", "format")
@@ -63,6 +65,7 @@ class GraphReader:
         given: the parameters that are the question.
         form: in which form the answer leaves.
         unless: ETags that the reader holds.
+        digest: whether the answer's digest is wanted with it.
     """
 
     tenant: TenantId
@@ -70,6 +73,7 @@ class GraphReader:
     given: dict[str, str]
     form: Form
     unless: frozenset[str]
+    digest: bool = False
 
 
 def open_reader(request: Request, access: Access, context: Context, *, forms: bool = False) -> GraphReader:
@@ -102,7 +106,21 @@ def open_reader(request: Request, access: Access, context: Context, *, forms: bo
     allowed = decide(engine, revision, reader)
     if crossing:
         _record_crossing(request, access, context, reader)
-    return GraphReader(tenant, allowed, given, form, _held(request))
+    digest = wants_sha256(request.headers.get("want-repr-digest"))
+    return GraphReader(tenant, allowed, given, form, _held(request), digest)
+
+
+def whole_view(access: Access, context: Context, tenant: TenantId) -> Filter:
+    """Return the filter of a reader whom nothing of a tenant's graph could be hidden from, for whatever purpose.
+
+    Raises:
+        WholeViewError: something could be.
+        UnavailableError: the policy gave no filter.
+    """
+    engine, revision = context.graph_policy
+    crossing = tenant not in access.caller.tenants
+    reader = Reader(tenant, access.caller.roles, MAXIMUM_CLASSIFICATION, crossing=crossing)
+    return decide_whole(engine, revision, reader)
 
 
 def sent(answer: Answer, reader: GraphReader) -> Response:
@@ -117,6 +135,8 @@ def sent(answer: Answer, reader: GraphReader) -> Response:
     headers["MC-Complete"] = "true" if answer.complete else "false"
     if answer.cursor is not None:
         headers["MC-Cursor"] = answer.cursor
+    if reader.digest:
+        headers["Repr-Digest"] = repr_digest(answer.body)
     return Response(answer.body, media_type=answer.media_type, headers=headers)
 
 

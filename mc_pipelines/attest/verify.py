@@ -127,7 +127,7 @@ def verify_envelope(
         VerificationError: something does not hold.
     """
     signers = _check_signatures(envelope, trust, report, hints=document is not None)
-    signed_at = None if proof is None else _check_proof(envelope, trust, proof, report)
+    signed_at = None if proof is None else verify_logged(envelope.to_json(), trust, proof, report)
     holders: list[str] = []
     for key_id in signers:
         holder = _check_key(trust, key_id, signed_at, report)
@@ -226,10 +226,22 @@ def _check_document(statement: Statement, document: dict[str, Any], report: Repo
     report.proved.append(f"The note is the one that was signed: {digest}.")
 
 
-def _check_proof(envelope: Envelope, trust: Trust, proof: bytes, report: Report) -> datetime:
+def verify_logged(content: bytes, trust: Trust, proof: bytes | str, report: Report) -> datetime:
+    """Check that a trusted log holds an act with exactly this content; return when it entered.
+
+    Args:
+        content: what the log's entry commits to.
+        trust: whose logs and witnesses are believed.
+        proof: the log proof.
+        report: gets what was proved.
+
+    Raises:
+        InputError: the proof is none.
+        VerificationError: it does not hold, or is about something else.
+    """
     parsed = LogProof.parse(proof)
     entry, digest, at = _entry_of(parsed)
-    if digest != sha256_digest(envelope.to_json()):
+    if digest != sha256_digest(content):
         raise VerificationError("The log proof is about something else", field="content", value=digest)
     checkpoint = parsed.verify(entry, trust.logs)
     report.proved.append(f"It is entry {parsed.index} of log {checkpoint.origin}, entered as of {rfc3339(at)}.")

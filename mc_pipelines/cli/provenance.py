@@ -9,6 +9,7 @@ import typer
 from mc_pipelines.cli.output import Json, print_json, print_table
 from mc_pipelines.cli.provenance_ingest import ingest, root, watch_dagster
 from mc_pipelines.cli.provenance_keeping import delete_tenant, hold, live, prune, restore
+from mc_pipelines.cli.provenance_proofs import check_answer, commit, prove
 from mc_pipelines.cli.provenance_questions import diff, export, gaps, graph, impact, nodes, paths
 from mc_pipelines.cli.provenance_trust import check_proof, explain, gate, what_if
 
@@ -23,7 +24,10 @@ app.command()(root)
 
 for command in (nodes, graph, paths, impact, diff, gaps, export, prune, restore, live, hold, explain, gate):
     app.command()(command)
+for command in (commit, prove):
+    app.command()(command)
 app.command("check-proof")(check_proof)
+app.command("check-answer")(check_answer)
 app.command("what-if")(what_if)
 app.command("delete-tenant")(delete_tenant)
 

@@ -45,6 +45,8 @@ _MAGIC = b"MCGRAPH1"
 _ALIGNMENT = 64
 MAXIMUM_NODES = 2**30 - 1
 """Nodes of one tenant: two of 32 bits of an entry are the edge's type."""
+ROOTS = ".mcroots"
+"""Suffix of what lies beside a generation once it is committed to; see :mod:`mc_pipelines.provenance.committing`."""
 
 
 class OtherLayoutError(VerificationError):

@@ -31,6 +31,7 @@ from mc_pipelines.provenance.edge_log import head_of, known_tenants
 from mc_pipelines.provenance.generation_file import (
     LAYOUT,
     MAXIMUM_NODES,
+    ROOTS,
     OtherLayoutError,
     open_generation,
     write_generation,
@@ -302,8 +303,9 @@ def _forget_old(database: Database, folder: Path, tenant: TenantId) -> None:
                 {"tenant": tenant, "generation": row.generation},
             )
     for row in rows[KEPT:]:
-        (folder / row.path).unlink(missing_ok=True)
+        for path in (folder / row.path, (folder / row.path).with_suffix(ROOTS)):
+            path.unlink(missing_ok=True)
     recorded = {folder / row.path for row in rows}
     for path in (folder / tenant).iterdir():
-        if path not in recorded and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+        if path.with_suffix(".mcgraph") not in recorded and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
             path.unlink(missing_ok=True)

@@ -21,14 +21,14 @@ from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.offsets import offset_at
 
 Array = NDArray[Any]
-_IV = np.array(
+BLAKE2B_IV = np.array(
     [
         *(0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1),
         *(0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179),
     ],
     dtype=np.uint64,
 )
-_SIGMA = np.array(
+BLAKE2B_SIGMA = np.array(
     [
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
@@ -73,11 +73,11 @@ def _compress(state: Array, words: Array, work: Array, length: int, last: bool, 
     for turn in range(12):
         for lane in range(8):
             a, b, c, d = _LANES[lane]
-            work[a] = work[a] + work[b] + words[_SIGMA[turn, 2 * lane]]
+            work[a] = work[a] + work[b] + words[BLAKE2B_SIGMA[turn, 2 * lane]]
             work[d] = _rotated(work[d] ^ work[a], 32)
             work[c] = work[c] + work[d]
             work[b] = _rotated(work[b] ^ work[c], 24)
-            work[a] = work[a] + work[b] + words[_SIGMA[turn, 2 * lane + 1]]
+            work[a] = work[a] + work[b] + words[BLAKE2B_SIGMA[turn, 2 * lane + 1]]
             work[d] = _rotated(work[d] ^ work[a], 16)
             work[c] = work[c] + work[d]
             work[b] = _rotated(work[b] ^ work[c], 63)
@@ -141,7 +141,7 @@ def keys_of(ids: Array, start: Array, rows: Array, prefixes: Array, prefix_start
         prefix_start: where each begins in it.
     """
     if COMPILES:
-        made: Array = _keys(ids, start, rows, prefixes, prefix_start, _IV)
+        made: Array = _keys(ids, start, rows, prefixes, prefix_start, BLAKE2B_IV)
         return made
     spans = [(offset_at(start, row), offset_at(start, row + 1)) for row in rows]
     encoded = [unshared(ids[begin:end].tobytes(), prefixes, prefix_start) for begin, end in spans]

@@ -94,3 +94,17 @@ def _halves(numbers: Array) -> Array:
 
 def _wholes(halves: Array) -> Array:
     return np.ascontiguousarray(halves, dtype="<u2").view("<u4").astype(np.uint32, copy=False)
+
+
+@compiled
+def _offsets_at(packed: Array, places: Array) -> Array:
+    found = np.empty(len(places), dtype=np.int64)
+    for row in range(len(places)):
+        found[row] = offset_at(packed, places[row])
+    return found
+
+
+def offsets_at(packed: Array, places: Array) -> Array:
+    """Return many offsets; ``places`` are int64."""
+    found: Array = _offsets_at(packed, np.ascontiguousarray(places, dtype=np.int64))
+    return found

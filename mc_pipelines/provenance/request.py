@@ -15,6 +15,7 @@ from mc_pipelines.provenance.model import KIND_CODE, TYPE_CODE
 from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES
 
 MAXIMUM_DEPTH = 5
+MAXIMUM_PROVEN_DEPTH = 3
 MAXIMUM_LENGTH = 50
 """Steps of a path that may be asked for."""
 MAXIMUM_NODES = 5000
@@ -204,6 +205,28 @@ class GraphQuery(Scope):
 def parse_query(given: Mapping[str, str]) -> GraphQuery:
     """Read a query for a subgraph; see :meth:`Scope.parse`."""
     return GraphQuery.parse(given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofQuery(Scope):
+    """A subgraph to fetch with its proof, as the last generation has it.
+
+    Attributes:
+        node: where to begin.
+        depth: 1 to 3 steps.
+        direction: as in :class:`GraphQuery`.
+    """
+
+    NODES: ClassVar[dict[str, str]] = {"node": "node"}
+    READ: ClassVar[dict[str, Reading]] = {
+        "asOf": Scope.READ["asOf"],
+        "depth": ("depth", _whole(1, MAXIMUM_PROVEN_DEPTH)),
+        "direction": ("direction", _choice(*DIRECTIONS)),
+    }
+
+    node: NodeId
+    depth: int = 2
+    direction: str = "ancestors"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from mc_pipelines.api.access import AccessOf, ContextOf, QuestionRoute, guarded_router, survey
-from mc_pipelines.api.graph_reader import open_reader, parameters_of, sent
+from mc_pipelines.api.graph_reader import open_reader, parameters_of, sent, whole_view
 from mc_pipelines.api.openapi import answers
 from mc_pipelines.provenance.diff import diff_answer
 from mc_pipelines.provenance.gaps import gaps_answer
@@ -15,6 +15,7 @@ from mc_pipelines.provenance.gate import gate_answer
 from mc_pipelines.provenance.impact import impact_answer
 from mc_pipelines.provenance.listing import nodes_answer
 from mc_pipelines.provenance.paths import paths_answer
+from mc_pipelines.provenance.proving import proven_answer
 from mc_pipelines.provenance.query import graph_answer
 from mc_pipelines.provenance.request import (
     BundleQuery,
@@ -24,6 +25,7 @@ from mc_pipelines.provenance.request import (
     ImpactQuery,
     ListQuery,
     PathQuery,
+    ProofQuery,
     QueryError,
     RevocationQuery,
 )
@@ -183,6 +185,30 @@ def what_if(request: Request, access: AccessOf, context: ContextOf) -> Response:
     query = RevocationQuery.parse(reader.given)
     answer = revocation_answer(context.graph_store, reader.tenant, query, reader.allowed, context.gate_policy)
     return sent(answer, reader)
+
+
+@router.get(
+    "/api/provenance/proof",
+    summary="Fetch a subgraph with the proof that it is right and whole",
+    responses=_answers(
+        {"format": "…", "answer": _GRAPH, "partitions": [{"root": "ab" * 32, "leaves": [], "hashes": []}], "ids": []},
+        403,
+        409,
+    ),
+    response_class=Response,
+    openapi_extra=parameters_of(ProofQuery, node=_NODE, depth="steps from the node, 1 to 3"),
+)
+@survey
+def proof(request: Request, access: AccessOf, context: ContextOf) -> Response:
+    """Return an answer of the last generation with every list it needs and their paths to roots in the audit log.
+
+    Only to who may read every claim there could be: others are answered 403, whatever there is. An answer that would be
+    cut is refused. `mc provenance check-answer` checks it offline; the form is in docs/provenance/proofs.md.
+    """
+    reader = open_reader(request, access, context)
+    query = ProofQuery.parse(reader.given)
+    allowed = whole_view(access, context, reader.tenant)
+    return sent(proven_answer(context.graph_store, reader.tenant, query, allowed, context.cursors), reader)
 
 
 @router.get(

@@ -45,17 +45,20 @@ def provenance_edges(maestro: Maestro) -> dg.MaterializeResult[Any]:
     description="Memory-mapped generations of every tenant's graph; readers swap to the newest by compare-and-set.",
 )
 def provenance_generation(maestro: Maestro) -> dg.MaterializeResult[Any]:
-    """Build what the log is ahead of; a tenant without news keeps its generation."""
+    """Build what the log is ahead of, and commit to it; a tenant without news keeps its generation and its root."""
+    from mc_pipelines.provenance.committing import commit_all
     from mc_pipelines.provenance.generations import build_all
 
     context = maestro.open()
     built = build_all(context.database, context.generations_folder, clock=context.clock)
+    committed = commit_all(context.database, context.generations_folder, clock=context.clock)
     rows = [(one.generation[:12], one.seq, one.nodes, one.edges, one.bytes) for one in built]
     return dg.MaterializeResult(
         metadata={
             "nodes": sum(one.nodes for one in built),
             "edges": sum(one.edges for one in built),
             "bytes": sum(one.bytes for one in built),
+            "committed": len(committed),
             "generations": table(("generation", "sequence", "nodes", "edges", "bytes"), rows),
         }
     )
