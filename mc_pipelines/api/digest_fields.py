@@ -1,4 +1,4 @@
-"""Digest fields of HTTP (RFC 9530): whether the digest of an answer's bytes is wanted with it, and how it is written."""
+"""Digest fields of HTTP (RFC 9530): whether the digest of an answer's bytes is wanted, and how it is written."""
 
 from __future__ import annotations
 

@@ -147,7 +147,9 @@ def _check_logged(commitments: list[bytes], document: dict[str, Any], trust: Pat
             else:
                 break
         else:
-            report.problems.append(f"The root of {part['tenant']}'s generation is not shown to be logged: {reasons[-1]}")
+            report.problems.append(
+                f"The root of {part['tenant']}'s generation is not shown to be logged: {reasons[-1]}"
+            )
     return report
 
 

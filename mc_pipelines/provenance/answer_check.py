@@ -88,7 +88,9 @@ def _check(document: Mapping[str, Any], found: Checked) -> None:
     for part in parts:
         _require(part.used == set(part.places), "A leaf is enclosed that the walk does not need")
         found.commitments.append(part.commitment)
-        found.proved.append(f"All {part.lists} lists it needs are whole in {part.tenant}'s generation, root {part.root}.")
+        found.proved.append(
+            f"All {part.lists} lists it needs are whole in {part.tenant}'s generation, root {part.root}."
+        )
     found.proved.append(f"Its {len(nodes)} nodes and {len(edges)} edges are the whole walk from {answer['root']}.")
     found.not_proved.append("What kind each node is, and what `conflicts` names: only adjacency is committed to.")
 
@@ -137,9 +139,7 @@ class _Partition:
         before = max((place for place in self.places if self.places[place][:8] < first), default=-1)
         behind = min((place for place in self.places if self.places[place][:8] > first), default=self.nodes)
         window = [before, *same, behind]
-        _require(
-            window == list(range(before, behind + 1)), f"That {self.tenant} knows nothing of {node} is not shown"
-        )
+        _require(window == list(range(before, behind + 1)), f"That {self.tenant} knows nothing of {node} is not shown")
         self.used.update(place for place in window if 0 <= place < self.nodes)
 
     def _list(self, leaf: Mapping[str, Any], key: bytes, direction: str) -> bytes:
@@ -217,6 +217,6 @@ def _hash(message: bytes) -> bytes:
     return hashlib.blake2b(message, digest_size=_HASH_BYTES).digest()
 
 
-def _require(holds: bool, wrong: str) -> None:  # noqa: FBT001 - a condition
+def _require(holds: bool, wrong: str) -> None:
     if not holds:
         raise WrongError(wrong)

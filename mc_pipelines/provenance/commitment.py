@@ -1,10 +1,10 @@
 """A generation's commitment: one hash for all that a tenant's graph says about every node, and about none but these.
 
-A leaf of the tree (:mod:`mc_pipelines.provenance.leaf_hash`) is a node with both of its lists whole, so that one path to
-the root shows that a list is in the generation *and* that nothing of it is left out. Leaves stand in the order of the
-first eight bytes of their keys, equal ones in order of first mention, which is what the file's index has: that a node is
-not there is shown by its neighbours in that order. Until when a claim holds is part of its entry, after everything that
-ended its document up to the generation's event; so the root is a function of the log up to that event.
+A leaf of the tree (:mod:`mc_pipelines.provenance.leaf_hash`) is a node with both of its lists whole, so that one path
+to the root shows that a list is in the generation *and* that nothing of it is left out. Leaves stand in the order of
+the first eight bytes of their keys, equal ones in order of first mention, which is what the file's index has: that a
+node is not there is shown by its neighbours in that order. Until when a claim holds is part of its entry, after
+everything that ended its document up to the generation's event; so the root is a function of the log up to that event.
 
 Of the tree are kept the roots of every :data:`CHUNK` leaves; what is below is computed again where it is needed.
 """
@@ -63,7 +63,7 @@ class Tree:
 
     @property
     def root(self) -> bytes:
-        """``H(4, 7 zeros, nodes (uint64), seq (uint64), top)``: a path alone would not bind how many leaves there are."""
+        """``H(4, 7 zeros, nodes (uint64), seq (uint64), top)``; a path does not bind how many leaves there are."""
         top = self.rows[-1].tobytes() if self.rows else _NO_TOP
         return hashlib.blake2b(_ROOT.pack(_ROOT_TAG, self.nodes, self.seq) + top, digest_size=32).digest()
 

@@ -2,9 +2,10 @@
 
 It is read at the event of the tenant's generation and of the shared one, and encloses, for every node that the walk
 expands, its whole list out of each, with the hashes that lead to the roots in the audit log. A list that is shown whole
-shows every claim in it, also those that have ended; so a proof is made only for who may read every claim there could be,
-decided by roles and purposes alone, and never by what there is (:func:`decide_whole`). What is not adjacency (kinds)
-is not proven. :mod:`mc_pipelines.provenance.answer_check` checks a proof without this code, and does so before it leaves.
+shows every claim in it, also those that have ended; so a proof is made only for who may read every claim there could
+be, decided by roles and purposes alone, and never by what there is (:func:`decide_whole`). What is not adjacency
+(kinds) is not proven. :mod:`mc_pipelines.provenance.answer_check` checks a proof without this code, and does so before
+it leaves.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from mc_pipelines.provenance.store import GraphStore
 
 Array = NDArray[Any]
 Logged = Callable[[Commitment], tuple[Digest, str | None]]
-"""Returns a commitment's leaf in the audit log, and its log proof once it is sequenced; raises where it is not there."""
+"""Returns a commitment's leaf in the audit log, and its log proof once it is sequenced; raises where there is none."""
 MAXIMUM_ENTRIES = 100_000
 """Entries that a proof may enclose: of all lists together, those that have ended included."""
 _SIDES = {"ancestors": "up", "descendants": "down"}
@@ -248,8 +249,8 @@ class _Part:
             key = node_key(node)
             slot = int.from_bytes(key[:8]) >> 64 - bits
             first, last = int(file["bucket"][slot]), int(file["bucket"][slot + 1])
-            near = self.leaves.keys(file["by_key"][first:last].astype(np.int64)) if first < last else []
-            keys = [each.tobytes() for each in near]
+            near = file["by_key"][first:last].astype(np.int64)
+            keys = [each.tobytes() for each in self.leaves.keys(near)] if len(near) else []
             if key in keys:
                 self.places[node] = first + keys.index(key)
                 continue

@@ -18,6 +18,7 @@ import numpy as np
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance import log_reader
 from mc_pipelines.provenance.ancestry import ancestry
+from mc_pipelines.provenance.commitment import Leaves, grow_tree
 from mc_pipelines.provenance.compaction import compact
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.generation_file import LAYOUT, open_generation, write_generation
@@ -58,6 +59,8 @@ def _exercise(folder: Path) -> None:
     own, shared = _partition(folder, _TENANT), _partition(folder, PUBLIC)
     for partition in (own, shared):
         compact(partition)
+        if partition.base is not None:
+            grow_tree(Leaves(partition.base, partition.closures))
     earlier = take_snapshot(_partition(folder, _TENANT, last=1), _partition(folder, PUBLIC, last=2))
     snapshot = take_snapshot(own, shared, earlier)
     for everything in (True, False):

@@ -1,11 +1,12 @@
-"""Proven answers: every honest one holds, and no file in which anything is changed does; what a generation commits to."""
+"""Proven answers: every honest one holds, and no file in which anything is changed; what a generation commits to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -53,7 +54,9 @@ documents = st.lists(
 def prove(own: Any, shared: Any, query: ProofQuery) -> dict[str, Any]:
     """The document of a query over two partitions, as it is read from a file."""
     store = cast("GraphStore", MemoryStore(take_snapshot(own, shared)))
-    made = proven_document(store, ACME, query, EVERYTHING, KEY, lambda each: (Digest("sha256:" + each.generation), None))
+    made = proven_document(
+        store, ACME, query, EVERYTHING, KEY, lambda each: (Digest("sha256:" + each.generation), None)
+    )
     found: dict[str, Any] = json.loads(json.dumps(made))
     return found
 
@@ -100,46 +103,57 @@ def test_every_honest_answer_holds_and_no_changed_one(own: list[Document], share
     assert not found.ok, place
 
 
-def changes(document: dict[str, Any]) -> dict[str, Callable[[], None]]:
+class Changes:
     """All single changes of what a proof shows, by name: every scalar that counts, every member dropped or moved."""
-    found: dict[str, Callable[[], None]] = {}
 
-    def scalar(name: str, holder: Any, at: Any) -> None:
-        found[f"{name} changed"] = lambda: holder.__setitem__(at, other(holder[at]))
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.found: dict[str, Callable[[], None]] = {}
+        answer = document["answer"]
+        self.scalars("answer", answer, ["root"])
+        for name in ("nodes", "edges"):
+            self.members(name, answer[name])
+            for place, each in enumerate(answer[name]):
+                self.scalars(f"{name} {place}", each, sorted(each.keys() & {"id", "from", "to", "type"}))
+        self.scalars("ids", document["ids"], range(len(document["ids"])))
+        for number, part in enumerate(document["partitions"]):
+            self.scalars(f"{number}", part, ["seq", "nodes", "root"])
+            self.members(f"{number} hashes", part["hashes"])
+            self.scalars(f"{number} hashes", part["hashes"], range(len(part["hashes"])))
+            self.members(f"{number} leaves", part["leaves"], moved=False)
+            for leaf in part["leaves"]:
+                self.leaf(f"{number} leaf {leaf['index']}", leaf)
 
-    def members(name: str, many: list[Any]) -> None:
+    def leaf(self, name: str, leaf: dict[str, Any]) -> None:
+        for member, value in leaf.items():
+            if not isinstance(value, list):
+                self.scalars(name, leaf, [member])
+                continue
+            self.members(f"{name} {member}", value)
+            for row, entry in enumerate(value):
+                self.scalars(f"{name} {member} {row}", entry, range(len(entry)))
+
+    def scalars(self, name: str, holder: Any, places: Iterable[Any]) -> None:
+        for place in places:
+            self.found[f"{name} {place} changed"] = partial(change, holder, place)
+
+    def members(self, name: str, many: list[Any], *, moved: bool = True) -> None:
         for place in range(len(many)):
-            found[f"{name}[{place}] dropped"] = lambda place=place: many.pop(place)  # type: ignore[misc]
-            found[f"{name}[{place}] twice"] = lambda place=place: many.insert(place, many[place])  # type: ignore[misc]
-            found[f"{name}[{place}] moved"] = lambda place=place: many.append(many.pop(place))  # type: ignore[misc]
+            self.found[f"{name} {place} dropped"] = partial(many.pop, place)
+            self.found[f"{name} {place} twice"] = partial(many.insert, place, many[place])
+            if moved:
+                self.found[f"{name} {place} moved"] = partial(move, many, place)
 
-    answer = document["answer"]
-    scalar("root", answer, "root")
-    for name in ("nodes", "edges"):
-        members(name, answer[name])
-        for each in answer[name]:
-            for member in sorted(each.keys() & {"id", "from", "to", "type"}):
-                scalar(f"{name} {each} {member}", each, member)
-    for place in range(len(document["ids"])):
-        scalar(f"ids[{place}]", document["ids"], place)
-    for number, part in enumerate(document["partitions"]):
-        for member in ("seq", "nodes", "root"):
-            scalar(f"{number} {member}", part, member)
-        members(f"{number} hashes", part["hashes"])
-        for place in range(len(part["hashes"])):
-            scalar(f"{number} hashes[{place}]", part["hashes"], place)
-        for leaf in part["leaves"]:
-            name = f"{number} leaf {leaf['index']}"
-            found[f"{name} dropped"] = lambda part=part, leaf=leaf: part["leaves"].remove(leaf)  # type: ignore[misc]
-            for member, value in leaf.items():
-                if isinstance(value, list):
-                    members(f"{name} {member}", value)
-                    for row, entry in enumerate(value):
-                        for place in range(len(entry)):
-                            scalar(f"{name} {member} {row} {place}", entry, place)
-                else:
-                    scalar(f"{name} {member}", leaf, member)
-    return found
+
+def change(holder: Any, place: Any) -> None:
+    holder[place] = other(holder[place])
+
+
+def move(many: list[Any], place: int) -> None:
+    many.append(many.pop(place))
+
+
+def changes(document: dict[str, Any]) -> dict[str, Callable[[], None]]:
+    return Changes(document).found
 
 
 def other(value: Any) -> Any:
