@@ -12,16 +12,19 @@ from mc_pipelines import provenance
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.access import EVERYTHING
+from mc_pipelines.provenance.committing import commit_current
 from mc_pipelines.provenance.compiling import COMPILES
 from mc_pipelines.provenance.cursor import CursorKey
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines.provenance.gaps import gaps_answer
 from mc_pipelines.provenance.generations import build_generation
+from mc_pipelines.provenance.identity import NodeId
 from mc_pipelines.provenance.impact import impact_answer
 from mc_pipelines.provenance.model import PUBLIC
 from mc_pipelines.provenance.paths import paths_answer
+from mc_pipelines.provenance.proving import proven_answer
 from mc_pipelines.provenance.query import graph_answer
-from mc_pipelines.provenance.request import DIRECTIONS, GapQuery, GraphQuery, ImpactQuery, PathQuery
+from mc_pipelines.provenance.request import DIRECTIONS, GapQuery, GraphQuery, ImpactQuery, PathQuery, ProofQuery
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines.provenance.warm_up import warm_up
 from mc_pipelines_tests.conftest import TestDatabase
@@ -67,5 +70,7 @@ def test_nothing_compiles_after_it(database: TestDatabase, clock: FrozenClock, t
         ask()
         for tenant in (ACME, PUBLIC):
             build_generation(database.app, tmp_path, tenant, clock=clock)
+            commit_current(database.app, tmp_path, tenant, clock=clock)
+        proven_answer(store, ACME, ProofQuery(node=NodeId(purl("libc6"))), EVERYTHING, CursorKey(b"key"))
         ask()
     assert compiled_kinds() == before
