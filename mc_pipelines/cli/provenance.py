@@ -24,8 +24,8 @@ app.command()(root)
 
 for command in (nodes, graph, paths, impact, diff, gaps, export, prune, restore, live, hold, explain, gate):
     app.command()(command)
-for command in (commit, prove):
-    app.command()(command)
+app.command()(commit)
+app.command()(prove)
 app.command("check-proof")(check_proof)
 app.command("check-answer")(check_answer)
 app.command("what-if")(what_if)
