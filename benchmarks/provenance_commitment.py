@@ -4,7 +4,8 @@
 generations past the log (as `provenance_graph --past-the-log` has it), beside an embedded PostgreSQL. `commit` is the
 whole tree of the benchmark tenant's generation, computed anew (CPU of this process and wall; two threads); the peer in
 the same run hashes the same leaves one by one with hashlib, over `--plain` nodes, which must be the same. Then
-`--proofs` answers of depth 1 to 3 are proven and checked: median and 95th percentile of CPU, and bytes.
+`--proofs` answers are proven and checked, of depth 1 to 3 from any node and of depth 3 both ways from bundles: median
+and 95th percentile of CPU, and bytes.
 """
 
 from __future__ import annotations
@@ -52,15 +53,26 @@ def plainly(leaves: Leaves, nodes: int) -> tuple[float, bool]:
     return cpu, bool(np.array_equal(found, compiled))
 
 
-def prove(store: GraphStore, world: World, count: int, seed: int) -> dict[str, Any]:
-    """Prove and check answers around the tenant's last bundles and packages; those that would be cut are counted."""
-    draw = np.random.default_rng(seed)
-    builds = draw.choice(np.flatnonzero(~world.foreign), count)
+def any_node(world: World, build: int, number: int) -> ProofQuery:
+    """Ask one way from any node of a build."""
+    node = world.id_of(int(world.first_node[build]) + number % 9)
+    return ProofQuery(node=node, depth=1 + number % 3, direction=("ancestors", "descendants")[number // 3 % 2])
+
+
+def bundle(world: World, build: int, _: int) -> ProofQuery:
+    """Ask three steps both ways from the bundle of a build."""
+    return ProofQuery(node=world.id_of(int(world.first_node[build]) + 1), depth=3, direction="both")
+
+
+def prove(
+    store: GraphStore, world: World, ask: Callable[[World, int, int], ProofQuery], count: int, seed: int
+) -> dict[str, Any]:
+    """Prove and check answers of the tenant's builds; those that would be cut are counted."""
+    builds = np.random.default_rng(seed).choice(np.flatnonzero(~world.foreign), count)
     cost: dict[str, list[float]] = {"prove_cpu_ms": [], "check_cpu_ms": [], "bytes": [], "nodes": []}
     refused = 0
     for number, build in enumerate(builds):
-        node = world.id_of(int(world.first_node[build]) + number % 9)
-        query = ProofQuery(node=node, depth=1 + number % 3, direction=("ancestors", "descendants")[number // 3 % 2])
+        query = ask(world, int(build), number)
         try:
             cpu, _, answer = timed(lambda query=query: proven_answer(store, TENANT, query, EVERYTHING, KEY))  # type: ignore[misc]
         except TooLargeError:
@@ -113,7 +125,8 @@ def measure(at: House, world: World, arguments: argparse.Namespace) -> dict[str,
             "from_kept_rows_ms": round(read * 1000, 2),
         },
         "plain": {"leaves": some, "equal": equal, "ratio": round(plain / some / (cpu / nodes), 1)},
-        "answers": prove(store, world, arguments.proofs, arguments.seed),
+        "any_node": prove(store, world, any_node, arguments.proofs, arguments.seed),
+        "bundles": prove(store, world, bundle, arguments.proofs, arguments.seed),
     }
 
 
