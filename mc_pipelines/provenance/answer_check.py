@@ -93,6 +93,9 @@ def _check(document: Mapping[str, Any], found: Checked) -> None:
         )
     found.proved.append(f"Its {len(nodes)} nodes and {len(edges)} edges are the whole walk from {answer['root']}.")
     found.not_proved.append("What kind each node is, and what `conflicts` names: only adjacency is committed to.")
+    found.not_proved.append("That nothing was learnt since: it is the answer of these generations.")
+    if len(parts) == 1 and parts[0].tenant != "public":
+        found.not_proved.append("That the shared partition had nothing to add: the answer was read before its events.")
 
 
 class _Partition:

@@ -8,10 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mc_pipelines.attest.log import contents_of_act
 from mc_pipelines.composition import Context
 from mc_pipelines.foundation.clock import FrozenClock
 from mc_pipelines.foundation.settings import Settings
 from mc_pipelines.provenance import delta
+from mc_pipelines.provenance.committing import ACT
 from mc_pipelines.provenance.delta import due_deltas
 from mc_pipelines.provenance.edge_log import ingest_claims
 from mc_pipelines_tests.conftest import TestDatabase
@@ -51,6 +53,8 @@ def test_it_asks_while_too_much_waits(
         assert asked()[0].run_key == first.run_key
         assert job.execute_in_process(instance=instance, tags=first.tags).success
         assert asked() == []
+    with database.app.begin() as connection:  # what was built is committed to, by the same run
+        assert sorted(subject.split("/")[0] for subject, _ in contents_of_act(connection, ACT)) == [ACME, BOLT]
     for number in range(5):  # five claims are five in a hundred, a sixth is more
         ingest_claims(database.app, ACME, sbom(f"n{number}", {"app": [f"new{number}"]}), clock=clock)
     assert list(small(database.app)) == []
