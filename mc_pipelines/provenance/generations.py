@@ -97,7 +97,7 @@ def _merged(
     connection: Connection, folder: Path, tenant: TenantId, current: Generation | None
 ) -> tuple[dict[str, NDArray[Any]], int] | None:
     """Return the sections of the next generation, made of the current one, and its event; None where that cannot be."""
-    if current is None or not (folder / current.path).exists():
+    if current is None or not _usable(folder / current.path):
         return None
     partition = open_partition(connection, folder, tenant)
     return (compact(partition), partition.seq) if can_compact(partition) else None

@@ -20,6 +20,8 @@ FOREVER = np.iinfo(np.int64).max
 
 ROWS_AT_ONCE = 500_000
 """Nodes and edges in one piece of the log."""
+_DOCUMENTS_AT_ONCE = 5_000_000
+"""Rows of documents that are joined to one value, of which PostgreSQL makes none beyond a gigabyte."""
 _CLAIM_NUMBERS = 5
 """Numbers of eight bytes in a claim: its order and type, and two keys of two."""
 _TYPE_BITS, _ORDINAL_BITS = 3, 26
@@ -217,6 +219,15 @@ def read_claims(connection: Connection, tenant: TenantId, documents: Documents) 
     return Claims.joined([read_piece(connection, tenant, piece) for piece in pieces_of(documents)])
 
 
+def read_names(connection: Connection, tenant: TenantId, documents: Documents) -> tuple[Nodes, Descriptions]:
+    """Read the nodes that documents were the first to name, and what else they say of nodes."""
+    events = [{"after": piece.after, "upto": piece.upto} for piece in pieces_of(documents)]
+    return (
+        Nodes.joined([read_nodes(connection, tenant, **each) for each in events]),
+        Descriptions.joined([read_descriptions(connection, tenant, **each) for each in events]),
+    )
+
+
 def claims_of(joined: bytes) -> Claims:
     """Return claims from their joined rows: seq, ordinal and type in one number, source, target; big-endian."""
     rows = np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(-1, _CLAIM_NUMBERS)
@@ -334,16 +345,18 @@ def _uuids(high: Array, low: Array) -> list[str]:
 
 def read_documents(connection: Connection, tenant: TenantId, *, after: int, upto: int) -> Documents:
     """Read the documents of events ``after`` < seq <= ``upto``."""
-    joined = _aggregates(
-        connection,
+    query = (
         "select string_agg(int8send(seq) || int2send(label) || timestamptz_send(valid_from)"
         " || timestamptz_send(coalesce(valid_to, 'infinity')) || timestamptz_send(recorded_at)"
         " || int2send((series is null and not prunable and valid_to is null)::int::int2)"
         " || int4send(nodes + edges), '')"
-        " from provenance_documents where tenant = %s and seq > %s and seq <= %s",
-        (tenant, after, upto),
+        " from provenance_documents where tenant = %s and seq > %s and seq <= %s"
     )
-    rows = np.frombuffer(joined[0], dtype=_DOCUMENT)
+    joined = (
+        _aggregates(connection, query, (tenant, begin, min(begin + _DOCUMENTS_AT_ONCE, upto)))[0]
+        for begin in range(after, upto, _DOCUMENTS_AT_ONCE)
+    )
+    rows = np.frombuffer(b"".join(joined), dtype=_DOCUMENT)
     place = rows["seq"].astype(np.int64) - after - 1
     count = upto - after
 

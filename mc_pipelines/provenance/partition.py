@@ -28,7 +28,7 @@ from mc_pipelines.provenance.identity import node_key
 from mc_pipelines.provenance.key_hash import keys_of
 from mc_pipelines.provenance.log_reader import Closures
 from mc_pipelines.provenance.offsets import offset_at
-from mc_pipelines.provenance.pointer import current_generation
+from mc_pipelines.provenance.pointer import current_generation, name_of_none
 from mc_pipelines.provenance.records import TYPE_MENTIONS
 from mc_pipelines.provenance.segment import Segment, add_segment, sorted_lists
 
@@ -42,7 +42,7 @@ class Partition:
 
     Attributes:
         tenant: whose.
-        generation: digest of the generation, empty before the first.
+        generation: digest of the generation; before the first empty, after a deletion the name of that.
         base: that generation's file.
         seq: the last event inside.
         segments: what came after the generation, oldest and largest first.
@@ -159,7 +159,8 @@ def open_partition(connection: Connection, folder: Path, tenant: TenantId) -> Pa
     if current is not None:
         with suppress(OtherLayoutError):
             base = open_generation(folder / current.path)
-    return advance(connection, unread(tenant, "" if current is None else current.generation, base))
+    name = name_of_none(connection, tenant) if current is None else current.generation
+    return advance(connection, unread(tenant, name, base))
 
 
 def unread(tenant: TenantId, generation: str, base: GenerationFile | None) -> Partition:
@@ -192,8 +193,7 @@ def advance(connection: Connection, partition: Partition) -> Partition:
         partition,
         documents,
         log_reader.read_claims(connection, tenant, documents),
-        log_reader.read_nodes(connection, tenant, after=after, upto=upto),
-        log_reader.read_descriptions(connection, tenant, after=after, upto=upto),
+        *log_reader.read_names(connection, tenant, documents),
         closures,
         Older(
             lambda high, low: log_reader.read_nodes_by_key(connection, tenant, high, low),

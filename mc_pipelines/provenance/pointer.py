@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.ids import TenantId
-from mc_pipelines.provenance.edge_log import CHANNEL
+from mc_pipelines.provenance.edge_log import CHANNEL, DELETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,15 @@ def current_generation(connection: Connection, tenant: TenantId) -> Generation |
     if row is None:
         return None
     return Generation(tenant, row.generation, row.seq, row.path, row.nodes, row.edges, row.bytes)
+
+
+def name_of_none(connection: Connection, tenant: TenantId) -> str:
+    """Return the name that stands where there is no generation: of the tenant's last deletion, empty without any."""
+    name = connection.execute(
+        text("select generation from provenance_pointers where tenant = :tenant and starts_with(generation, :deleted)"),
+        {"tenant": tenant, "deleted": DELETED},
+    ).scalar()
+    return str(name or "")
 
 
 def publish_generation(connection: Connection, built: Generation, *, clock: Clock) -> bool:

@@ -18,7 +18,7 @@ from mc_pipelines.provenance.identity import node_key
 _CLOSE_AGAIN = """
 insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at)
 select tenant, :seq, :seq, min(valid_to), min(rule), :now from provenance_closures
-where tenant = :tenant and closed_seq = :old group by tenant
+where tenant = :tenant and closed_seq = :old and valid_to is not null group by tenant
 """
 _MOVED = """
 create temporary table moved on commit drop as
@@ -49,7 +49,6 @@ values (:tenant, :seq, :source_key, :target_key) on conflict do nothing
 """
 _MOVE = (
     "delete from provenance_tombstones where tenant = :tenant and seq = :event",
-    "delete from provenance_closures where tenant = :tenant and seq = :event and closed_seq = :old",
     _CLOSE_AGAIN,
     _MOVED,
     "delete from provenance_documents where tenant = :tenant and seq = :old",

@@ -138,7 +138,7 @@ class GraphStore:
         moment = microseconds(self.clock.now()) if valid_at is None else valid_at
         if position == snapshot.position:
             position = None
-        graph = (snapshot.own.generation, snapshot.position, allowed.digest)
+        graph = _graph(snapshot, allowed)
         for key in ((*graph, None, position), (*graph, valid_at, position)):
             found = entry.views.get(key)
             if found is not None and found.since <= moment < found.until:
@@ -190,7 +190,7 @@ class GraphStore:
         with self._lock:
             filters = list(entry.filters.values())
         for allowed in filters:
-            key = (snapshot.own.generation, snapshot.position, allowed.digest, None, None)
+            key = (*_graph(snapshot, allowed), None, None)
             self._keep(entry, key, view_of(snapshot, allowed, valid_at=moment), allowed)
 
     def _shared(self) -> Partition:
@@ -250,6 +250,12 @@ class GraphStore:
                 continue
             with entry.lock:
                 self._refresh(tenant, entry)
+
+
+def _graph(snapshot: Snapshot, allowed: Filter) -> tuple[object, ...]:
+    """Name what a view is of: events, filter, and both numberings, by which it keeps degrees, counts and pages."""
+    shared = None if snapshot.shared is None else snapshot.shared.generation
+    return snapshot.own.generation, shared, snapshot.position, allowed.digest
 
 
 def _state(connection: Any, tenants: list[TenantId]) -> dict[str, tuple[int, str]]:

@@ -150,6 +150,29 @@ def test_what_was_pruned_is_told_and_comes_back(
 
 
 @pytest.mark.database
+def test_what_came_back_is_ended_like_any_other(
+    database: TestDatabase, clock: FrozenClock, tmp_path: Path, archive: Archive
+) -> None:
+    """A generation that holds the document as it was before it was pruned shows it no longer, whatever comes."""
+    store = store_of(database, tmp_path, clock)
+    detail = low_value("v1", {"app": ["lib"]}, series="s", version=1)
+    ingest_many(database.app, ACME, [detail, sbom("other", {"app": ["base"]})], clock=clock)
+    build_generation(database.app, tmp_path, ACME, clock=clock)
+    clock.advance(timedelta(days=31))
+    assert len(prune(database.app, ACME, archive=archive, clock=clock, rules=RULES).pruned) == 1
+    restore(database.app, ACME, detail.document, archive=archive, clock=clock)
+    assert set(names(ask(store, GraphQuery(purl("app"))))) == {"app", "lib", "base"}
+    merged = build_generation(database.app, tmp_path, ACME, clock=clock)
+    assert build_generation(database.app, tmp_path / "again", ACME, clock=clock, whole=True) == merged
+    assert len(prune(database.app, ACME, archive=archive, clock=clock, rules=RULES).pruned) == 1
+    restore(database.app, ACME, detail.document, archive=archive, clock=clock)
+    ingest_claims(database.app, ACME, sbom("v2", {"app": ["new"]}, series="s", version=2), clock=clock)
+    for _ in range(2):
+        assert set(names(ask(store, GraphQuery(purl("app"))))) == {"app", "base", "new"}
+        build_generation(database.app, tmp_path, ACME, clock=clock)
+
+
+@pytest.mark.database
 def test_an_answer_that_crosses_a_tombstone_says_so(database: TestDatabase, clock: FrozenClock, tmp_path: Path) -> None:
     store = store_of(database, tmp_path, clock)
     ingest_claims(database.app, ACME, sbom("v1", {"app": ["lib"], "lib": ["old"]}, series="s", version=1), clock=clock)
@@ -333,6 +356,23 @@ def test_deleting_a_tenant_leaves_nothing_and_touches_nobody_else(
     assert names(ask(store, GraphQuery(purl("app")))) == ["app", "fresh"]
     with pytest.raises(ConflictError):
         delete_tenant(database.app, PUBLIC, folder=tmp_path, objects=plain, clock=clock, by="test")
+
+
+@pytest.mark.database
+def test_a_service_takes_nothing_over_from_a_graph_that_was_deleted(
+    database: TestDatabase, clock: FrozenClock, tmp_path: Path
+) -> None:
+    """Neither of the two graphs had a generation, so that their numbers begin anew without one that says so."""
+    store = store_of(database, tmp_path, clock)
+    ingest_claims(database.app, PUBLIC, sbom("pub", {"base": ["libc6"]}), clock=clock, operator=True)
+    ingest_claims(database.app, ACME, sbom("a", {"base": ["x"]}), clock=clock)
+    assert set(names(ask(store, GraphQuery(purl("base"))))) == {"base", "x", "libc6"}
+    plain = open_object_store((tmp_path / "objects").as_uri())
+    delete_tenant(database.app, ACME, folder=tmp_path / "generations", objects=plain, clock=clock, by="test")
+    ingest_claims(database.app, ACME, sbom("b", {"fresh": ["y"]}), clock=clock)
+    assert set(names(ask(store, GraphQuery(purl("fresh"))))) == {"fresh", "y"}
+    held = store.snapshot(ACME)
+    assert store.snapshot(ACME) is held, "without news nothing is read anew"
 
 
 @pytest.mark.database
