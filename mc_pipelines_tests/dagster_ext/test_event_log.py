@@ -13,7 +13,9 @@ from sqlalchemy import text
 from mc_pipelines.cli.main import main
 from mc_pipelines.dagster_ext.event_log import document, new_materializations
 from mc_pipelines.foundation.canonical import sha256_digest
-from mc_pipelines.provenance.model import Kind
+from mc_pipelines.foundation.ids import TenantId
+from mc_pipelines.provenance.marking import Marking
+from mc_pipelines.provenance.model import Kind, Purpose
 from mc_pipelines.provenance.readers import read_document
 from mc_pipelines_tests.conftest import TestDatabase
 
@@ -107,9 +109,9 @@ def watch(database: TestDatabase, home: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MC_DATABASE_URL", database.app.url)
     monkeypatch.setenv("MC_HOME", str(tmp_path / "mc"))
 
-    def once() -> dict[str, int]:
+    def once(*more: str) -> dict[str, int]:
         with pytest.raises(SystemExit) as end:
-            main(["provenance", "watch-dagster", str(home), "--tenant", "acme", "--issuer", "lab", "--json"])
+            main(["provenance", "watch-dagster", str(home), "--tenant", "acme", "--issuer", "lab", "--json", *more])
         spoken = capfd.readouterr()
         assert end.value.code == 0, spoken.err
         found: dict[str, int] = json.loads(spoken.out)
@@ -120,7 +122,10 @@ def watch(database: TestDatabase, home: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_a_real_run_of_three_assets(watch: Any, home: Path, database: TestDatabase, tmp_path: Path) -> None:
     first_run = run(home, orders, report, mail)
-    assert watch() == {"accepted": 3, "known": 0, "refused": 0}
+    assert watch("--classification", "2", "--purpose", "audit") == {"accepted": 3, "known": 0, "refused": 0}
+    with database.app.begin(tenant=TenantId("acme")) as connection:
+        labels = connection.execute(text("select distinct label from provenance_documents")).scalars().all()
+    assert [Marking.of_label(label) for label in labels] == [Marking(2, frozenset({Purpose.AUDIT}))]
     first = wanted(records(home))
     assert len(first) == 3 + 3
     assert between_steps_and_assets(graph_edges(database)) == first
