@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import compiled
 from mc_pipelines.provenance.kernel import gather
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
-from mc_pipelines.provenance.snapshot import Common, Part, Snapshot
+from mc_pipelines.provenance.sight import Sight, sight_of
+from mc_pipelines.provenance.snapshot import Snapshot
 from mc_pipelines.provenance.walk import ALL_KINDS, ALL_TYPES, Visible
 
 Array = NDArray[Any]
@@ -110,14 +111,7 @@ def ancestry(snapshot: Snapshot, visible: Visible, starts: Sequence[int]) -> Anc
     state, buffer = np.empty((3, MAXIMUM_SEGMENTS + 1), dtype=np.int64), np.empty(_FAN_OUT, dtype=np.int64)
     while True:
         needed = _collect(
-            snapshot.own.nodes,
-            snapshot.part,
-            snapshot.shared_part,
-            snapshot.common,
-            visible.everything,
-            visible.own,
-            visible.shared,
-            visible.degrees,
+            sight_of(snapshot, visible),
             place,
             order,
             first,
@@ -145,14 +139,7 @@ def _grown(array: Array, room: int) -> Array:
 
 @compiled
 def _collect(
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    degrees: Array,
+    sight: Sight,
     place: Array,
     order: Array,
     first: Array,
@@ -169,14 +156,7 @@ def _collect(
         kept, degree = gather(
             np.int64(order[cursor]),
             True,
-            own_nodes,
-            part,
-            shared,
-            common,
-            everything,
-            own_mask,
-            shared_mask,
-            degrees,
+            sight,
             ALL_TYPES,
             ALL_KINDS,
             state,

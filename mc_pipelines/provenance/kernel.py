@@ -22,7 +22,8 @@ from mc_pipelines.provenance.described import SEVERAL
 from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.seen import judged_kind, seen_kinds
 from mc_pipelines.provenance.segment import MAXIMUM_SEGMENTS
-from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Side, Snapshot, position_of, shared_number
+from mc_pipelines.provenance.sight import Sight, sight_of
+from mc_pipelines.provenance.snapshot import SHARED_BIT, Side, Snapshot, position_of, shared_number
 from mc_pipelines.provenance.walk import (
     ALL_KINDS,
     ALL_TYPES,
@@ -176,48 +177,33 @@ def _run(side: Side, node: int, out: Array, degree: int) -> tuple[int, int]:
 
 
 @compiled
-def gather(
-    node: int,
-    up: bool,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    degrees: Array,
-    types: int,
-    kinds: int,
-    state: Array,
-    out: Array,
-) -> tuple[int, int]:
+def gather(node: int, up: bool, sight: Sight, types: int, kinds: int, state: Array, out: Array) -> tuple[int, int]:
     """Put a node's newest visible entries into ``out``; return how many, and how many there are."""
     kept, degree, limit = 0, 0, len(out)
     unfiltered = types == ALL_TYPES and kinds == ALL_KINDS
-    known_degree = _remembered(degrees, node, up) if unfiltered else np.int64(-1)
-    side = part.up if up else part.down
-    bits, there, mine = 0, np.int64(node) - own_nodes, node < own_nodes
+    known_degree = _remembered(sight.degrees, node, up) if unfiltered else np.int64(-1)
+    side = sight.part.up if up else sight.part.down
+    bits, there, mine = 0, np.int64(node) - sight.own_nodes, node < sight.own_nodes
     if mine:
-        known = part.touched[node]
+        known = sight.part.touched[node]
         bits = np.int64(known & _SEGMENT_BITS)
         there = np.int64(-1)
         if known & SHARED_BIT:
-            there = shared_number(common, node)
-        if bits == 0 and everything and unfiltered and node + 1 < offset_count(side.start):
+            there = shared_number(sight.common, node)
+        if bits == 0 and sight.everything and unfiltered and node + 1 < offset_count(side.start):
             kept, degree = _run(side, node, out, known_degree)
         else:
             lists = _open(side, node, bits, state)
             while True:
-                entry = _next(side, lists, state, everything, own_mask)
+                entry = _next(side, lists, state, sight.everything, sight.own_mask)
                 if entry == _END:
                     break
                 if not types >> (entry & 3) & 1:
                     continue
                 if kinds != ALL_KINDS:
-                    kind = np.int64(common.kind[entry >> 2])
-                    if kind & SEVERAL and not everything:
-                        kind = judged_kind(entry >> 2, own_nodes, part, shared, common, own_mask, shared_mask)
+                    kind = np.int64(sight.common.kind[entry >> 2])
+                    if kind & SEVERAL and not sight.everything:
+                        kind = judged_kind(entry >> 2, sight)
                     if not kinds >> (kind & 7) & 1:
                         continue
                 if kept < limit:
@@ -229,26 +215,26 @@ def gather(
     if kept == limit and known_degree >= 0:
         return kept, known_degree
     if there >= 0:
-        theirs = shared.up if up else shared.down
-        lists = _open(theirs, there, np.int64(shared.touched[there]), state)
+        theirs = sight.shared.up if up else sight.shared.down
+        lists = _open(theirs, there, np.int64(sight.shared.touched[there]), state)
         while True:
-            entry = _next(theirs, lists, state, everything, shared_mask)
+            entry = _next(theirs, lists, state, sight.everything, sight.shared_mask)
             if entry == _END:
                 break
             if not types >> (entry & 3) & 1:
                 continue
             other = entry >> 2
-            here = np.int64(common.to_own[other])
+            here = np.int64(sight.common.to_own[other])
             if here >= 0:
                 entry = here << 2 | entry & 3
-                if mine and _holds(side, node, bits, entry, everything, own_mask):
+                if mine and _holds(side, node, bits, entry, sight.everything, sight.own_mask):
                     continue
             else:
-                entry = (own_nodes + other) << 2 | entry & 3
+                entry = (sight.own_nodes + other) << 2 | entry & 3
             if kinds != ALL_KINDS:
-                kind = np.int64(common.kind[here] if here >= 0 else shared.kind[other])
-                if kind & SEVERAL and not everything:
-                    kind = judged_kind(entry >> 2, own_nodes, part, shared, common, own_mask, shared_mask)
+                kind = np.int64(sight.common.kind[here] if here >= 0 else sight.shared.kind[other])
+                if kind & SEVERAL and not sight.everything:
+                    kind = judged_kind(entry >> 2, sight)
                 if not kinds >> (kind & 7) & 1:
                     continue
             if kept < limit:
@@ -258,60 +244,37 @@ def gather(
                 return kept, known_degree
             degree += 1
     if unfiltered and degree > limit:
-        _remember(degrees, node, up, degree)
+        _remember(sight.degrees, node, up, degree)
     return kept, degree
 
 
 @compiled
-def _has_entry(
-    node: int,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    state: Array,
-) -> bool:
+def _has_entry(node: int, sight: Sight, state: Array) -> bool:
     """Tell whether a node has any visible entry; no list is read further than to the first."""
-    there, bits = np.int64(node) - own_nodes, 0
-    if node < own_nodes:
-        known = part.touched[node]
+    there, bits = np.int64(node) - sight.own_nodes, 0
+    if node < sight.own_nodes:
+        known = sight.part.touched[node]
         bits = np.int64(known & _SEGMENT_BITS)
         there = np.int64(-1)
         if known & SHARED_BIT:
-            there = shared_number(common, node)
+            there = shared_number(sight.common, node)
         for way in range(2):
-            side = part.up if way == 0 else part.down
-            if _next(side, _open(side, node, bits, state), state, everything, own_mask) != _END:
+            side = sight.part.up if way == 0 else sight.part.down
+            if _next(side, _open(side, node, bits, state), state, sight.everything, sight.own_mask) != _END:
                 return True
     if there >= 0:
         for way in range(2):
-            side = shared.up if way == 0 else shared.down
-            lists = _open(side, there, np.int64(shared.touched[there]), state)
-            if _next(side, lists, state, everything, shared_mask) != _END:
+            side = sight.shared.up if way == 0 else sight.shared.down
+            lists = _open(side, there, np.int64(sight.shared.touched[there]), state)
+            if _next(side, lists, state, sight.everything, sight.shared_mask) != _END:
                 return True
     return False
 
 
 @compiled
-def _look(
-    numbers: Array,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    found: Array,
-    state: Array,
-) -> None:
+def _look(numbers: Array, sight: Sight, found: Array, state: Array) -> None:
     for place in range(len(numbers)):
-        found[place] = _has_entry(
-            np.int64(numbers[place]), own_nodes, part, shared, common, everything, own_mask, shared_mask, state
-        )
+        found[place] = _has_entry(np.int64(numbers[place]), sight, state)
 
 
 def have_edges(snapshot: Snapshot, visible: Visible, numbers: Array) -> Array:
@@ -319,13 +282,7 @@ def have_edges(snapshot: Snapshot, visible: Visible, numbers: Array) -> Array:
     found = np.zeros(len(numbers), dtype=np.bool_)
     _look(
         np.ascontiguousarray(numbers, dtype=np.int64),
-        snapshot.own.nodes,
-        snapshot.part,
-        snapshot.shared_part,
-        snapshot.common,
-        visible.everything,
-        visible.own,
-        visible.shared,
+        sight_of(snapshot, visible),
         found,
         np.empty((3, LISTS), dtype=np.int64),
     )
@@ -343,28 +300,26 @@ def _slot_of(node: int, table: Array, order: Array) -> int:
 
 
 @compiled
-def _look_ahead(
-    order: Array, places: Array, up: bool, own_nodes: int, part: Part, shared: Part, common: Common, spans: Array
-) -> None:
+def _look_ahead(order: Array, places: Array, up: bool, sight: Sight, spans: Array) -> None:
     """Touch what expanding some nodes reads first, so that their memory is waited for together and not one by one."""
-    side, theirs = (part.up, shared.up) if up else (part.down, shared.down)
+    side, theirs = (sight.part.up, sight.shared.up) if up else (sight.part.down, sight.shared.down)
     held, held_there = offset_count(side.start) - 1, offset_count(theirs.start) - 1
     known = np.uint8(0)
     for index in range(len(places)):
         node = np.int64(order[places[index]])
         spans[index, 0], spans[index, 1] = -1, -1
-        if node < own_nodes:
-            known |= part.touched[node]
+        if node < sight.own_nodes:
+            known |= sight.part.touched[node]
             if node < held:
                 spans[index, 0] = offset_at(side.start, node + 1)
     for index in range(len(places)):
         node = np.int64(order[places[index]])
-        there = node - own_nodes
-        if there < 0 and part.touched[node] & SHARED_BIT:
-            there = shared_number(common, node)
+        there = node - sight.own_nodes
+        if there < 0 and sight.part.touched[node] & SHARED_BIT:
+            there = shared_number(sight.common, node)
         if 0 <= there < held_there:
             spans[index, 1] = offset_at(theirs.start, there + 1)
-            known |= shared.touched[there]
+            known |= sight.shared.touched[there]
     ahead = np.uint32(known)
     for index in range(len(places)):
         if spans[index, 0] > 0:
@@ -380,14 +335,7 @@ def _walk(
     depth: int,
     passes: int,
     undirected: bool,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    degrees: Array,
+    sight: Sight,
     types: int,
     kinds: int,
     maximum_nodes: int,
@@ -427,7 +375,7 @@ def _walk(
                     next_ones = queue[each, marks[each, 0] : looked]
                     for way in range(2):
                         if undirected or way == each:
-                            _look_ahead(order, next_ones, way == 0, own_nodes, part, shared, common, spans)
+                            _look_ahead(order, next_ones, way == 0, sight, spans)
                 place = queue[each, marks[each, 0]]
                 node = np.int64(order[place])
                 for way in range(2):
@@ -436,14 +384,7 @@ def _walk(
                     kept, degree = gather(
                         node,
                         way == 0,
-                        own_nodes,
-                        part,
-                        shared,
-                        common,
-                        everything,
-                        own_mask,
-                        shared_mask,
-                        degrees,
+                        sight,
                         types,
                         kinds,
                         state,
@@ -506,14 +447,7 @@ def walk_compiled(snapshot: Snapshot, walk: Walk, visible: Visible) -> Reached:
         walk.depth,
         1 if walk.undirected else walk.directions,
         walk.undirected,
-        snapshot.own.nodes,
-        snapshot.part,
-        snapshot.shared_part,
-        snapshot.common,
-        visible.everything,
-        visible.own,
-        visible.shared,
-        visible.degrees,
+        sight_of(snapshot, visible),
         walk.types,
         walk.kinds,
         walk.maximum_nodes,

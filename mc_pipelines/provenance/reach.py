@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.kernel import LISTS, gather
 from mc_pipelines.provenance.offsets import offset_at, offset_count
-from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Snapshot, shared_number
+from mc_pipelines.provenance.sight import Sight, sight_of
+from mc_pipelines.provenance.snapshot import SHARED_BIT, Snapshot, shared_number
 from mc_pipelines.provenance.walk import ALL_KINDS, ANCESTORS, Stop, Visible, Walk, walk_plainly
 
 Array = NDArray[Any]
@@ -36,14 +37,7 @@ def _reach(
     level: int,
     depth: int,
     up: bool,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    degrees: Array,
+    sight: Sight,
     types: int,
     kinds: int,
     maximum_nodes: int,
@@ -59,7 +53,7 @@ def _reach(
 
     Of ``order`` and ``levels``, ``nodes`` places are filled and ``done`` are expanded.
     """
-    side = part.up if up else part.down
+    side = sight.part.up if up else sight.part.down
     held, limit = offset_count(side.start) - 1, len(buffer)
     followed, cut, stop = 0, 0, _NO_STOP
     while level < depth and done < nodes and stop == _NO_STOP:
@@ -69,8 +63,8 @@ def _reach(
             chunk = min(_AHEAD, until - done)
             for place in range(chunk):
                 node = np.int64(order[done + place])
-                plain = node < own_nodes and node < held and kinds == ALL_KINDS
-                spans[place, 0], spans[place, 1] = -1, 0 if plain and part.touched[node] == 0 else -1
+                plain = node < sight.own_nodes and node < held and kinds == ALL_KINDS
+                spans[place, 0], spans[place, 1] = -1, 0 if plain and sight.part.touched[node] == 0 else -1
             for place in range(chunk):
                 if spans[place, 1] == 0:
                     node = np.int64(order[done + place])
@@ -87,14 +81,7 @@ def _reach(
                     kept, degree = gather(
                         np.int64(order[done + place]),
                         up,
-                        own_nodes,
-                        part,
-                        shared,
-                        common,
-                        everything,
-                        own_mask,
-                        shared_mask,
-                        degrees,
+                        sight,
                         types,
                         kinds,
                         state,
@@ -109,10 +96,10 @@ def _reach(
                         at -= 1
                     else:
                         entry = np.int64(side.entries[at])
-                        shown = everything or own_mask[side.seq[at]] != 0
+                        shown = sight.everything or sight.own_mask[side.seq[at]] != 0
                         at -= 1
                         while at >= begin and side.entries[at] == entry:
-                            shown = shown or own_mask[side.seq[at]] != 0
+                            shown = shown or sight.own_mask[side.seq[at]] != 0
                             at -= 1
                         if not (shown and types >> (entry & 3) & 1):
                             continue
@@ -224,11 +211,8 @@ class Front:
 
     def weight(self) -> int:
         """Return about how many entries the next step has to look at."""
-        snapshot = self._snapshot
         up = self._walk.directions == ANCESTORS
-        return int(
-            _weight(self.at(self.level), up, snapshot.own.nodes, snapshot.part, snapshot.shared_part, snapshot.common)
-        )
+        return int(_weight(self.at(self.level), up, sight_of(self._snapshot, self._visible)))
 
     def _set(self, numbers: Array, *, present: bool) -> None:
         mark_bits(self.bits, numbers, present=present)
@@ -242,14 +226,7 @@ class Front:
             self.level,
             level,
             walk.directions == ANCESTORS,
-            snapshot.own.nodes,
-            snapshot.part,
-            snapshot.shared_part,
-            snapshot.common,
-            visible.everything,
-            visible.own,
-            visible.shared,
-            visible.degrees,
+            sight_of(snapshot, visible),
             walk.types,
             walk.kinds,
             walk.maximum_nodes,
@@ -283,18 +260,18 @@ def among(bits: Array, numbers: Array) -> Array:
 
 
 @compiled
-def _weight(nodes: Array, up: bool, own_nodes: int, part: Part, shared: Part, common: Common) -> int:
-    side, theirs = (part.up, shared.up) if up else (part.down, shared.down)
+def _weight(nodes: Array, up: bool, sight: Sight) -> int:
+    side, theirs = (sight.part.up, sight.shared.up) if up else (sight.part.down, sight.shared.down)
     held, held_there = offset_count(side.start) - 1, offset_count(theirs.start) - 1
     total = 0
     for place in range(len(nodes)):
         node = np.int64(nodes[place])
-        there = node - own_nodes
+        there = node - sight.own_nodes
         total += 1
-        if node < own_nodes:
+        if node < sight.own_nodes:
             there = np.int64(-1)
-            if part.touched[node] & SHARED_BIT:
-                there = shared_number(common, node)
+            if sight.part.touched[node] & SHARED_BIT:
+                there = shared_number(sight.common, node)
             if node < held:
                 total += offset_at(side.start, node + 1) - offset_at(side.start, node)
         if 0 <= there < held_there:
@@ -304,35 +281,14 @@ def _weight(nodes: Array, up: bool, own_nodes: int, part: Part, shared: Part, co
 
 @compiled
 def _steps(
-    nodes: Array,
-    up: bool,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    degrees: Array,
-    types: int,
-    wanted: Array,
-    out: Array,
-    state: Array,
-    buffer: Array,
+    nodes: Array, up: bool, sight: Sight, types: int, wanted: Array, out: Array, state: Array, buffer: Array
 ) -> int:
     count = 0
     for place in range(len(nodes)):
         kept, _ = gather(
             np.int64(nodes[place]),
             up,
-            own_nodes,
-            part,
-            shared,
-            common,
-            everything,
-            own_mask,
-            shared_mask,
-            degrees,
+            sight,
             types,
             ALL_KINDS,
             state,
@@ -366,14 +322,7 @@ def steps_between(snapshot: Snapshot, visible: Visible, nodes: Array, wanted: Ar
         count = _steps(
             np.ascontiguousarray(nodes, dtype=np.int32),
             walk.directions == ANCESTORS,
-            snapshot.own.nodes,
-            snapshot.part,
-            snapshot.shared_part,
-            snapshot.common,
-            visible.everything,
-            visible.own,
-            visible.shared,
-            visible.degrees,
+            sight_of(snapshot, visible),
             walk.types,
             bits,
             out,

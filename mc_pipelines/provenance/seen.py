@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,assignment,return-value"
-# ruff: noqa: PLR0917 - flat arguments, so that they compile
+
 """What nodes are to one reader: of what documents call each, the best that she may see; compiled.
 
 Same answers as :func:`mc_pipelines.provenance.walk.kind_seen`. Mostly a byte is looked up. Only of a node of which
@@ -17,7 +17,8 @@ from mc_pipelines.provenance.compiling import COMPILES, compiled
 from mc_pipelines.provenance.described import KIND_AND_STUB, SEVERAL
 from mc_pipelines.provenance.offsets import offset_at, offset_count
 from mc_pipelines.provenance.rank import KIND_OF, ORDER_OF, ORDERS
-from mc_pipelines.provenance.snapshot import SHARED_BIT, Common, Part, Rows, Side, Snapshot, position_of, shared_number
+from mc_pipelines.provenance.sight import Sight, sight_of
+from mc_pipelines.provenance.snapshot import SHARED_BIT, Part, Rows, Side, Snapshot, position_of, shared_number
 from mc_pipelines.provenance.walk import Visible, kind_seen
 
 Array = NDArray[Any]
@@ -84,46 +85,37 @@ def _order_in(part: Part, node: int, mask: Array) -> int:
 
 
 @compiled
-def judged_kind(
-    node: int, own_nodes: int, part: Part, shared: Part, common: Common, own_mask: Array, shared_mask: Array
-) -> int:
+def judged_kind(node: int, sight: Sight) -> int:
     """Return the kind, plus 8 for a stub, of a node marked SEVERAL; a package's stub where nothing visible names it."""
-    if node >= own_nodes:
-        return np.int64(KIND_OF[max(0, _best_row(shared.said, node - own_nodes, shared_mask))])
-    if not part.touched[node] & SHARED_BIT:
-        return np.int64(KIND_OF[max(0, _best_row(part.said, node, own_mask))])
-    there = shared_number(common, node)
-    own_best, shared_best = ORDER_OF[part.kind[node] & KIND_AND_STUB], ORDER_OF[shared.kind[there] & KIND_AND_STUB]
+    if node >= sight.own_nodes:
+        return np.int64(KIND_OF[max(0, _best_row(sight.shared.said, node - sight.own_nodes, sight.shared_mask))])
+    if not sight.part.touched[node] & SHARED_BIT:
+        return np.int64(KIND_OF[max(0, _best_row(sight.part.said, node, sight.own_mask))])
+    there = shared_number(sight.common, node)
+    own_best, shared_best = (
+        ORDER_OF[sight.part.kind[node] & KIND_AND_STUB],
+        ORDER_OF[sight.shared.kind[there] & KIND_AND_STUB],
+    )
     if own_best >= shared_best:
-        best = _order_in(part, node, own_mask)
+        best = _order_in(sight.part, node, sight.own_mask)
         if best < shared_best:
-            best = max(best, _order_in(shared, there, shared_mask))
+            best = max(best, _order_in(sight.shared, there, sight.shared_mask))
     else:
-        best = _order_in(shared, there, shared_mask)
+        best = _order_in(sight.shared, there, sight.shared_mask)
         if best < own_best:
-            best = max(best, _order_in(part, node, own_mask))
+            best = max(best, _order_in(sight.part, node, sight.own_mask))
     return np.int64(KIND_OF[max(0, best)])
 
 
 @compiled
-def _seen_kinds(
-    nodes: Array,
-    own_nodes: int,
-    part: Part,
-    shared: Part,
-    common: Common,
-    everything: bool,
-    own_mask: Array,
-    shared_mask: Array,
-    out: Array,
-) -> None:
-    own_kinds, shared_kinds = common.kind, shared.kind
+def _seen_kinds(nodes: Array, sight: Sight, out: Array) -> None:
+    own_kinds, shared_kinds = sight.common.kind, sight.shared.kind
     for row in range(len(nodes)):
         node = np.int64(nodes[row])
-        kind = own_kinds[node] if node < own_nodes else shared_kinds[node - own_nodes]
+        kind = own_kinds[node] if node < sight.own_nodes else shared_kinds[node - sight.own_nodes]
         out[row] = kind & KIND_AND_STUB
-        if kind & SEVERAL and not everything:  # apart, because a call costs more than all of the above
-            out[row] = judged_kind(node, own_nodes, part, shared, common, own_mask, shared_mask)
+        if kind & SEVERAL and not sight.everything:  # apart, because a call costs more than all of the above
+            out[row] = judged_kind(node, sight)
 
 
 def seen_kinds(snapshot: Snapshot, nodes: Array, visible: Visible) -> Array:
@@ -140,13 +132,7 @@ def seen_kinds(snapshot: Snapshot, nodes: Array, visible: Visible) -> Array:
     out = np.empty(len(numbers), dtype=np.uint8)
     _seen_kinds(
         numbers,
-        snapshot.own.nodes,
-        snapshot.part,
-        snapshot.shared_part,
-        snapshot.common,
-        visible.everything,
-        visible.own,
-        visible.shared,
+        sight_of(snapshot, visible),
         out,
     )
     return out
