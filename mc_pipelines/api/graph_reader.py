@@ -20,11 +20,12 @@ from mc_pipelines.composition import Context
 from mc_pipelines.foundation import flags
 from mc_pipelines.foundation.canonical import canonical_json, sha256_digest
 from mc_pipelines.foundation.clock import rfc3339
-from mc_pipelines.foundation.errors import InputError, NotFoundError, UnavailableError
+from mc_pipelines.foundation.errors import InputError, UnavailableError
 from mc_pipelines.foundation.ids import TenantId, parse_name, uuid7
 from mc_pipelines.provenance.access import Filter, Reader, decide
 from mc_pipelines.provenance.answer import Answer
 from mc_pipelines.provenance.formats import Form, NotAcceptableError, choose_form
+from mc_pipelines.provenance.location import no_such_node
 from mc_pipelines.provenance.model import MAXIMUM_CLASSIFICATION, Purpose
 from mc_pipelines.provenance.proving import decide_whole
 from mc_pipelines.provenance.request import QueryError, Scope
@@ -168,7 +169,7 @@ def _schema(name: str) -> Mapping[str, Any]:
 
 
 def _tenant(access: Access, named: str | None) -> TenantId:
-    absent = NotFoundError("There is no such node", field="node")
+    absent = no_such_node("node")
     if named is not None:
         try:
             tenant = TenantId(parse_name(named, field="tenant"))

@@ -10,7 +10,7 @@ from mc_pipelines.cli.output import Json, print_json, print_table
 from mc_pipelines.cli.provenance_ingest import ingest, root, watch_dagster
 from mc_pipelines.cli.provenance_keeping import delete_tenant, hold, live, prune, restore
 from mc_pipelines.cli.provenance_proofs import check_answer, commit, prove
-from mc_pipelines.cli.provenance_questions import diff, export, gaps, graph, impact, nodes, paths
+from mc_pipelines.cli.provenance_questions import diff, export, gaps, graph, impact, nodes, paths, snapshots
 from mc_pipelines.cli.provenance_trust import check_proof, explain, gate, what_if
 
 app = typer.Typer(help="Ingest documents and query the graph.", no_args_is_help=True)
@@ -22,7 +22,7 @@ app.command("watch-dagster")(watch_dagster)
 app.command()(root)
 
 
-for command in (nodes, graph, paths, impact, diff, gaps, export, prune, restore, live, hold, explain, gate):
+for command in (nodes, graph, paths, impact, diff, gaps, snapshots, export, prune, restore, live, hold, explain, gate):
     app.command()(command)
 app.command()(commit)
 app.command()(prove)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,9 @@ Classification = Annotated[
 Purposes = Annotated[
     list[str] | None, typer.Option(help="Who reads for it sees the claims; repeatable; default: any purpose.")
 ]
+LowValue = Annotated[
+    bool, typer.Option("--low-value", help="Detail that can be made again: `mc provenance prune` lets it go first.")
+]
 Shared = Annotated[bool, typer.Option("--shared", help="Let `--tenant public` write what every tenant reads.")]
 _SAY_EVERY = 1000
 
@@ -32,6 +36,7 @@ def ingest(
     shared: Shared = False,
     classification: Classification = None,
     purpose: Purposes = None,
+    low_value: LowValue = False,
     json: Json = False,
 ) -> None:
     """Record what documents claim, each whole or not at all; one that is known changes nothing.
@@ -59,6 +64,7 @@ def ingest(
         clock=context.clock,
         operator=shared,
         marking=provenance_marking(context, whose, classification, purpose or ()),
+        low_value=low_value,
     )
     rows = [_row(names[place], result) for place, result in enumerate(_counted(results))] + unread
     if json:
@@ -66,6 +72,8 @@ def ingest(
     else:
         columns = ("document", "status", "nodes", "edges", "verification", "reason")
         print_table(columns, ([row[column] for column in columns] for row in rows))
+        counts = Counter(row["status"] for row in rows)
+        print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no documents found")
     raise typer.Exit(int(any(row["status"] == "refused" for row in rows)))
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - every option of a command is a parameter
-"""`mc provenance nodes|graph|paths|impact|diff|gaps|export`: questions of the graph, as an operator sees it."""
+"""`mc provenance nodes|graph|paths|impact|diff|gaps|snapshots|export`: questions of the graph, as operators see it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ Direction = Annotated[str, typer.Option(help="ancestors, descendants, both or un
 Limit = Annotated[int, typer.Option(help="Most nodes.", min=1, max=5000)]
 AsOf = Annotated[str | None, typer.Option(help="The moment at which claims must hold, with its zone.")]
 KnownAt = Annotated[str | None, typer.Option(help="Leave out what was learnt later.")]
+Kinds = Annotated[str | None, typer.Option(help="Kinds to enter, such as package,bundle; default: all five.")]
+Types = Annotated[str | None, typer.Option(help="Edges to follow, such as uses,produces; default: all four.")]
+FanOut = Annotated[int, typer.Option(help="Most neighbours followed of a node, each way.", min=1, max=100_000)]
 Verified = Annotated[bool, typer.Option("--verified", help="Keep to documents that we verified.")]
 Resolve = Annotated[str, typer.Option(help="Alias claims that count: verified, claimed or none.")]
 
@@ -43,7 +46,7 @@ def open_graph(tenant: str) -> tuple[Context, TenantId, Filter]:
 
 def _given(**options: Any) -> dict[str, str]:
     """Return options as parameters of a question; what was not given is left out."""
-    names = {"as_of": "asOf", "known_at": "knownAt", "from_": "from", "max_length": "maxLength"}
+    names = {"as_of": "asOf", "known_at": "knownAt", "from_": "from", "max_length": "maxLength", "fan_out": "fanOut"}
     given = {
         names.get(name, name): value for name, value in options.items() if value is not None and value is not False
     }
@@ -90,7 +93,10 @@ def nodes(
     if json:
         print_json(found)
         return
-    print_table(("node", "kind", "stub"), ((each["id"], each["kind"], each.get("stub", "")) for each in found["nodes"]))
+    if not found["nodes"]:
+        print("no such nodes; `mc provenance ingest` records documents that name some", file=sys.stderr)
+    rows = ((each["id"], each["kind"], "stub" if each.get("stub") else "") for each in found["nodes"])
+    print_table(("node", "kind", ""), rows)
     if found["next"] is not None:
         print(f"more: --after {found['next']}")
 
@@ -100,7 +106,10 @@ def graph(
     tenant: Tenant,
     depth: Depth = 2,
     direction: Direction = "both",
+    kinds: Kinds = None,
+    types: Types = None,
     limit: Limit = 500,
+    fan_out: FanOut = 1000,
     as_of: AsOf = None,
     known_at: KnownAt = None,
     verified: Verified = False,
@@ -115,7 +124,8 @@ def graph(
     from mc_pipelines.provenance.query import graph_answer
     from mc_pipelines.provenance.request import GraphQuery
 
-    asked = _given(node=node, depth=depth, direction=direction, limit=limit, cursor=cursor)
+    asked = _given(node=node, depth=depth, direction=direction, kinds=kinds, types=types, limit=limit)
+    asked |= _given(fan_out=fan_out, cursor=cursor)
     query = GraphQuery.parse(asked | _scope(as_of, known_at, resolve, verified=verified))
     context, whose, allowed = open_graph(tenant)
     found = _document(graph_answer(context.graph_store, whose, query, allowed, context.cursors))
@@ -133,6 +143,8 @@ def paths(
     target: Annotated[str, typer.Argument(help="Where they end.")],
     tenant: Tenant,
     direction: Direction = "both",
+    kinds: Kinds = None,
+    types: Types = None,
     max_length: Annotated[int, typer.Option(help="Steps at most.", min=1, max=50)] = 20,
     as_of: AsOf = None,
     known_at: KnownAt = None,
@@ -147,7 +159,7 @@ def paths(
     from mc_pipelines.provenance.paths import paths_answer
     from mc_pipelines.provenance.request import PathQuery
 
-    asked = _given(from_=source, to=target, direction=direction, max_length=max_length)
+    asked = _given(from_=source, to=target, direction=direction, kinds=kinds, types=types, max_length=max_length)
     query = PathQuery.parse(asked | _scope(as_of, known_at, resolve, verified=verified))
     context, whose, allowed = open_graph(tenant)
     found = _document(paths_answer(context.graph_store, whose, query, allowed))
@@ -165,6 +177,8 @@ def paths(
 def impact(
     node: Node,
     tenant: Tenant,
+    kinds: Kinds = None,
+    types: Types = None,
     limit: Limit = 500,
     plan: Annotated[bool, typer.Option("--plan", help="Say in which order to rebuild.")] = False,
     as_of: AsOf = None,
@@ -181,7 +195,7 @@ def impact(
     from mc_pipelines.provenance.impact import impact_answer
     from mc_pipelines.provenance.request import ImpactQuery
 
-    asked = _given(node=node, limit=limit, plan=plan, cursor=cursor)
+    asked = _given(node=node, kinds=kinds, types=types, limit=limit, plan=plan, cursor=cursor)
     query = ImpactQuery.parse(asked | _scope(as_of, known_at, resolve, verified=verified))
     context, whose, allowed = open_graph(tenant)
     found = _document(impact_answer(context.graph_store, whose, query, allowed, context.cursors))
@@ -262,6 +276,23 @@ def gaps(
     print_table(columns, ([each[column] for column in columns] for each in found["gaps"]))
 
 
+def snapshots(tenant: Tenant, json: Json = False) -> None:
+    """Say which event answers are read at now, and which generations are kept.
+
+    Example: mc provenance snapshots --tenant acme
+    """
+    from mc_pipelines.provenance.snapshots import snapshots_answer
+
+    context, whose, _ = open_graph(tenant)
+    found = json_module.loads(snapshots_answer(context.graph_store, whose).body)
+    if json:
+        print_json(found)
+        return
+    print(f"event {found['seq']} of the tenant, {found['shared']} of what is shared")
+    columns = ("generation", "seq", "nodes", "edges", "builtAt", "current")
+    print_table(columns, ([each[column] for column in columns] for each in found["generations"]))
+
+
 def export(
     node: Node,
     tenant: Tenant,
@@ -271,7 +302,10 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
     depth: Depth = 2,
     direction: Direction = "both",
+    kinds: Kinds = None,
+    types: Types = None,
     limit: Limit = 500,
+    fan_out: FanOut = 1000,
     as_of: AsOf = None,
     known_at: KnownAt = None,
     verified: Verified = False,
@@ -287,7 +321,8 @@ def export(
     from mc_pipelines.provenance.request import GraphQuery
 
     chosen = choose_form(form, None)
-    asked = _given(node=node, depth=depth, direction=direction, limit=limit, evidence=True)
+    asked = _given(node=node, depth=depth, direction=direction, kinds=kinds, types=types, limit=limit)
+    asked |= _given(fan_out=fan_out, evidence=True)
     query = GraphQuery.parse(asked | _scope(as_of, known_at, resolve, verified=verified))
     context, whose, allowed = open_graph(tenant)
     answer = graph_answer(context.graph_store, whose, query, allowed, context.cursors, form=chosen)

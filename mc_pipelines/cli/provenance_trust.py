@@ -11,6 +11,7 @@ import typer
 
 from mc_pipelines.cli.output import Json, print_json
 from mc_pipelines.cli.provenance_questions import AsOf, KnownAt, Resolve, Tenant, open_graph
+from mc_pipelines.foundation.errors import InputError
 
 Bundle = Annotated[str, typer.Argument(help="The bundle, by digest or package URL.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Gate policy in JSON; default: the pack `graph`.")]
@@ -31,6 +32,8 @@ def explain(
 
     Example: mc provenance explain sha256:ab…cd --tenant acme --documents attestations/ --json > proof.json
     """
+    if documents is not None and not documents.is_dir():
+        raise InputError("No such folder", field="--documents", value=str(documents), mend="name a folder of envelopes")
     found = _ruling(bundle, tenant, policy, as_of, known_at, resolve)
     if documents is not None:
         found["envelopes"] = dict(_envelopes(documents, found))
@@ -58,6 +61,8 @@ def gate(
     """
     from mc_pipelines.composition import issue_summary
 
+    if out is not None and not sign:
+        raise InputError("Only a signed ruling is written", field="--out", value=str(out), mend="add --sign")
     found = _ruling(bundle, tenant, policy, None, None, resolve)
     if sign:
         context, whose, _ = open_graph(tenant)
@@ -145,7 +150,6 @@ def _policy(path: Path | None) -> Any:
 
 def _read(path: Path, what: str) -> Any:
     from mc_pipelines.foundation.canonical import parse_json
-    from mc_pipelines.foundation.errors import InputError
 
     try:
         content = path.read_bytes()
@@ -159,7 +163,6 @@ def _read(path: Path, what: str) -> Any:
 def _trust(path: Path) -> tuple[dict[Any, bytes], dict[Any, str]]:
     from mc_pipelines.attest.signer import thumbprint
     from mc_pipelines.attest.trust import Trust
-    from mc_pipelines.foundation.errors import InputError
 
     document = _read(path, "the trust file")
     if isinstance(document, dict) and document and all(isinstance(each, str) for each in document.values()):

@@ -40,7 +40,6 @@ STEPS = 16
 """How many steps there are, for a display that says how far it is; without documents or new notes one less each."""
 _ROTATION_REASON = "mc demo"
 _NOTES_TO_SIGN = 2
-_DOCUMENTS_AT_ONCE = 200
 _LEASE_SECONDS = 60
 
 
@@ -227,28 +226,27 @@ class Demo:
         return target
 
     def _provenance_documents(self) -> None:
+        from mc_pipelines.composition import provenance_marking, provenance_trust
         from mc_pipelines.drills.demo_world import TENANTS
-        from mc_pipelines.foundation.errors import InputError
-        from mc_pipelines.provenance.edge_log import ingest_many
-        from mc_pipelines.provenance.readers import read_document
+        from mc_pipelines.provenance.ingest import Document, ingest_documents
 
         self.progress.begin("provenance documents")
-        accepted = known = 0
-        refused: Counter[str] = Counter()
-        for start in range(0, len(self.documents), _DOCUMENTS_AT_ONCE):
-            batch = []
-            for path in self.documents[start : start + _DOCUMENTS_AT_ONCE]:
-                try:
-                    batch.append(read_document(path.read_bytes(), path.name))
-                except InputError as error:
-                    refused[error.detail] += 1
-            results = ingest_many(self.context.database, TENANTS[0].tenant, batch, clock=self.context.clock)
-            accepted += sum(one.status == "accepted" for one in results)
-            known += sum(one.status == "known" for one in results)
+        tenant = TENANTS[0].tenant
+        results = ingest_documents(
+            self.context.database,
+            tenant,
+            (Document(path.name, path.read_bytes()) for path in self.documents),
+            provenance_trust(self.context),
+            clock=self.context.clock,
+            marking=provenance_marking(self.context, tenant),
+        )
+        counted = Counter((one.status, (one.reason or "").partition(";")[0]) for one in results)
         if self.documents:
-            reasons = ", ".join(f"{count} x {why}" for why, count in refused.most_common())
-            text = f"{accepted + known} read, {refused.total()} refused" + (f": {reasons}" if reasons else "")
-            self._say("provenance documents", text, changed=accepted > 0)
+            refused = {why: count for (status, why), count in counted.most_common() if status == "refused"}
+            reasons = ", ".join(f"{count} x {why}" for why, count in refused.items())
+            count = sum(refused.values())
+            text = f"{counted.total() - count} read, {count} refused" + (f": {reasons}" if reasons else "")
+            self._say("provenance documents", text, changed=any(status == "accepted" for status, _ in counted))
 
     def _materialise(self, control: ControlPlane) -> None:
         first, last = self._days()

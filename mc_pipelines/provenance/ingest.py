@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import msgspec
+
 from mc_pipelines.foundation.canonical import sha256_digest
 from mc_pipelines.foundation.clock import Clock
 from mc_pipelines.foundation.database import Database
@@ -78,6 +80,7 @@ def ingest_documents(
     operator: bool = False,
     cache: VerdictCache | None = None,
     marking: Marking = OPEN,
+    low_value: bool = False,
 ) -> Iterator[IngestResult]:
     """Record documents; yield what became of each, in their order, once it is committed.
 
@@ -90,6 +93,7 @@ def ingest_documents(
         operator: whether the caller may write the shared partition.
         cache: verdicts of earlier checks.
         marking: who may read what is recorded now.
+        low_value: whether it is recomputable detail, which retention lets go first.
 
     Raises:
         ForbiddenError: a tenant tries to write the shared partition; nothing is read then.
@@ -98,7 +102,7 @@ def ingest_documents(
     if tenant == PUBLIC and not operator:
         raise ForbiddenError("Only an operator writes the shared partition", field="tenant", value=tenant)
     marking.require_on(tenant)
-    pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator, marking=marking)
+    pipeline = _Pipeline(database, tenant, roots, clock, cache, operator=operator, marking=marking, low_value=low_value)
     batches = _batches(documents)
     first = next(batches, None)
     if first is None:
@@ -137,6 +141,7 @@ class _Pipeline:
     cache: VerdictCache | None
     operator: bool = field(kw_only=True)
     marking: Marking = field(kw_only=True)
+    low_value: bool = field(kw_only=True)
 
     def record(self, batch: _Batch) -> list[IngestResult]:
         claims = self._judge(batch)
@@ -173,7 +178,7 @@ class _Pipeline:
             moments = [one for one in (document.seen, recorded.get(read.claims.document)) if one is not None]
             claims = judge(read, self.roots, cache=self.cache, seen=min(moments, default=None))
             claims = in_series(claims, signed=any(part.signatures for part in read.parts))
-            found.append(self.marking.put_on(claims))
+            found.append(msgspec.structs.replace(self.marking.put_on(claims), low_value=self.low_value))
         return found
 
     def _ingest(self, claims: list[Claims]) -> list[IngestResult]:

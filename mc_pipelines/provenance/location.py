@@ -176,6 +176,12 @@ def known_at(snapshot: Snapshot, moment: int) -> tuple[int, int]:
     return last(snapshot.own.documents["doc_recorded"]), shared
 
 
+def no_such_node(field: str) -> NotFoundError:
+    """Return the one refusal of a node that there is not, is another tenant's or is hidden from the reader."""
+    mend = "`mc provenance nodes`, or GET /api/provenance/nodes, lists those that you may know of"
+    return NotFoundError("There is no such node", field=field, mend=mend)
+
+
 def find_node(opened: Opened, node: NodeId, resolve: str, *, field: str = "node") -> Found:
     """Find a node in what may be seen.
 
@@ -208,7 +214,7 @@ def find_node(opened: Opened, node: NodeId, resolve: str, *, field: str = "node"
     gone = tombstones(opened, [node])
     if gone:
         raise PrunedError("Retention removed the claims about this node", field=field, tombstones=gone)
-    raise NotFoundError("There is no such node", field=field)
+    raise no_such_node(field)
 
 
 def aliases_of(opened: Opened, node: NodeId, resolve: str = "claimed") -> list[Found]:

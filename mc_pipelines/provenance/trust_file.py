@@ -54,7 +54,10 @@ def load_trust_file(path: Path) -> TrustRoots:
         document = msgspec.json.decode(_content(path), type=_Document)
     except msgspec.DecodeError as error:
         raise InputError(
-            f"Not a provenance trust file: {error}", field="trust file", value=str(path), mend="see docs/provenance"
+            f"Not a provenance trust file: {error}",
+            field="trust file",
+            value=str(path),
+            mend="docs/provenance/readers.md shows its form",
         ) from error
     keys = tuple(_key(one, path.parent) for one in document.keys)
     for key in keys:

@@ -47,6 +47,7 @@ QUESTIONS = (
     "gaps?node={0}",
     "explain?bundle={0}",
     "what-if?key=ci",
+    "nodes?contains={0}",
 )
 
 

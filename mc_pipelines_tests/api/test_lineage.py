@@ -196,10 +196,18 @@ def test_a_parameter_that_there_is_not_is_refused(client: httpx.Client, bearer: 
         assert edges(context, "acme") == set()
     sent = client.post("/api/v1/lineage?purpose=audit&purpose=security", json=event(), headers=headers)
     assert sent.status_code == 201
-    for question in ("graph", "paths", "impact", "diff", "gaps", "explain", "what-if", "snapshots"):
+    for question in ("graph", "paths", "impact", "diff", "gaps", "explain", "what-if", "snapshots", "nodes"):
         asked = client.get(f"/api/provenance/{question}?nodes=x", headers=bearer("rita", "acme"))
         problem(asked, 400, "invalid-query")
         assert asked.json()["field"] == "nodes"
+
+
+def test_a_sender_says_what_can_be_made_again(client: httpx.Client, bearer: Bearer, context: Context) -> None:
+    route = "/api/provenance/documents?lowValue="
+    problem(client.post(route + "perhaps", json=bom(), headers=bearer("paul", "acme")), 400)
+    assert client.post(route + "true", json=bom(), headers=bearer("paul", "acme")).status_code == 201
+    with context.database.begin(tenant=TenantId("acme")) as connection:
+        assert connection.execute(text("select prunable from provenance_documents")).scalars().all() == [True]
 
 
 def test_ingest_goes_on_while_the_graph_is_switched_off(client: httpx.Client, bearer: Bearer, context: Context) -> None:

@@ -105,6 +105,16 @@ def test_a_marking_is_said_and_checked(mc: Any, folder: Path, database: TestData
     assert "It was recorded with classification 2 for audit, security, and stays so." in row["remarks"]
 
 
+def test_only_what_lists_is_of_low_value(mc: Any, folder: Path, database: TestDatabase) -> None:
+    signed = sign(statement(SLSA_1, slsa_1()), IN_TOTO_PAYLOAD_TYPE, (LocalSigner.generate(),))
+    (folder / "signed.json").write_bytes(signed.to_json())
+    both = (str(folder / "sbom.json"), str(folder / "signed.json"))
+    assert mc("ingest", *both, "--tenant", "acme", "--low-value", "--json")[0] == 0
+    with database.app.begin(tenant=TenantId("acme")) as connection:
+        rows = connection.execute(text("select name, prunable from provenance_documents")).all()
+    assert {tuple(row) for row in rows} == {("sbom.json", True), ("signed.json", False)}
+
+
 def test_no_such_instance_or_tenant(mc: Any, tmp_path: Path) -> None:
     code, _, err = mc("watch-dagster", str(tmp_path / "absent"), "--tenant", "acme")
     assert (code, "DAGSTER_HOME" in err) == (2, True)
@@ -128,6 +138,13 @@ def test_questions_and_keeping(mc: Any, tmp_path: Path) -> None:
     code, paths, _ = mc("paths", root, last, "--tenant", "acme", "--json")
     assert (code, paths["found"]) == (0, "yes")
     assert mc("paths", last, root, "--direction", "ancestors", "--tenant", "acme", "--json")[1]["found"] == "no"
+    nothing = ("--types", "signs", "--fan-out", "1")
+    assert [node["id"] for node in mc("graph", root, "--tenant", "acme", *nothing, "--json")[1]["nodes"]] == [root]
+    assert mc("paths", root, last, "--tenant", "acme", "--types", "produces", "--json")[1]["found"] == "no"
+    code, _, said = mc("graph", root, "--tenant", "acme", "--kinds", "pakage")
+    assert (code, "pakage" in said, "use manifest" in said) == (2, True, True)
+    code, standing, _ = mc("snapshots", "--tenant", "acme", "--json")
+    assert (code, standing["seq"], standing["generations"]) == (0, 1, [])
     code, impact, _ = mc("impact", last, "--tenant", "acme", "--plan", "--json")
     assert sum(impact["counts"]["total"].values()) >= 1
     assert mc("diff", root, root, "--tenant", "acme", "--json")[0] == 0
@@ -161,7 +178,8 @@ def test_questions_and_keeping(mc: Any, tmp_path: Path) -> None:
         mc("delete-tenant", "--tenant", "acme", "--keys", "--apply", "--json")[1]["rows"]["provenance_documents"] == 1
     )
     assert mc("graph", root, "--tenant", "acme")[0] == 2
-    for bad in (("graph", "nonsense"), ("impact", ""), ("gate", root, "--policy", "absent.json"), ("restore", "x")):
+    for bad in (("graph", "nonsense"), ("impact", ""), ("gate", root, "--policy", "absent.json"), ("restore", "x"),
+                ("gate", root, "--out", "vsa.json"), ("explain", root, "--documents", "absent")):  # fmt: skip
         assert mc(*bad, "--tenant", "acme")[0] == 2
 
 

@@ -58,6 +58,9 @@ _Purposes = Annotated[
     list[Purpose] | None,
     Query(description="may come several times: who reads for one of these sees the claims; by default any purpose"),
 ]
+_LowValue = Annotated[
+    bool, Query(alias="lowValue", description="detail that can be made again: retention lets it go first")
+]
 
 
 def _body(description: str, example: Any) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def lineage(
     tenant: _Tenant = None,
     classification: _Classification = None,
     purpose: _Purposes = None,
+    low_value: _LowValue = False,
 ) -> JSONResponse:
     """Record one event, or an array of events as one document; the same again changes nothing.
 
@@ -103,7 +107,8 @@ def lineage(
     if kind_of(content) not in {"openlineage", "array"}:
         raise InputError("Not an OpenLineage event", field="eventTime", mend="send it to /api/provenance/documents")
     marking = provenance_marking(context, whose, classification, purpose or ())
-    return _recorded(context, access, whose, Document("OpenLineage event", content), TrustRoots(), marking)
+    given = Document("OpenLineage event", content)
+    return _recorded(context, access, whose, given, TrustRoots(), marking, low_value=low_value)
 
 
 @router.post(
@@ -122,6 +127,7 @@ def document(
     tenant: _Tenant = None,
     classification: _Classification = None,
     purpose: _Purposes = None,
+    low_value: _LowValue = False,
 ) -> JSONResponse:
     """Record a bill of materials, an attestation or events, whole, with a verdict on its signatures; or refuse it.
 
@@ -129,7 +135,8 @@ def document(
     """
     whose = _whose(access, tenant)
     marking = provenance_marking(context, whose, classification, purpose or ())
-    return _recorded(context, access, whose, Document(name, _content(request)), provenance_trust(context), marking)
+    given, roots = Document(name, _content(request)), provenance_trust(context)
+    return _recorded(context, access, whose, given, roots, marking, low_value=low_value)
 
 
 def _whose(access: Access, tenant: str | None) -> TenantId:
@@ -146,7 +153,14 @@ def _content(request: Request) -> bytes:
 
 
 def _recorded(
-    context: Context, access: Access, tenant: TenantId, given: Document, roots: TrustRoots, marking: Marking
+    context: Context,
+    access: Access,
+    tenant: TenantId,
+    given: Document,
+    roots: TrustRoots,
+    marking: Marking,
+    *,
+    low_value: bool,
 ) -> JSONResponse:
     operator = "operator" in access.caller.roles
     [result] = ingest_documents(
@@ -158,6 +172,7 @@ def _recorded(
         operator=operator,
         cache=context.verdicts,
         marking=marking,
+        low_value=low_value,
     )
     if result.status == "refused":
         read_parts(given.content, given.name)  # raises what was wrong, with the field and the mend
