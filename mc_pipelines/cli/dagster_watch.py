@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mc_pipelines.composition import Context, provenance_marking
-from mc_pipelines.foundation.errors import UnavailableError
+from mc_pipelines.foundation.errors import InputError, UnavailableError
 from mc_pipelines.foundation.ids import TenantId
 from mc_pipelines.provenance.edge_log import IngestResult
 from mc_pipelines.provenance.ingest import Document, ingest_documents
@@ -40,10 +40,12 @@ def watch(
         purposes: what it may be read for; none = any purpose.
 
     Raises:
-        InputError: a marking that the tenant's documents may not have; the instance is not looked at then.
+        InputError: a marking that the tenant's documents may not have, or a folder that is no DAGSTER_HOME; the
+            instance is not looked at then.
         UnavailableError: the instance cannot be read.
     """
     provenance_marking(context, tenant, classification, purposes)
+    _require_home(instance)
     kept = _positions_file(context, tenant, instance, issuer)
     command = [sys.executable, "-m", "mc_pipelines.dagster_ext.event_log", "--issuer", issuer]
     if poll is not None:
@@ -72,6 +74,17 @@ def watch(
     finally:
         process.terminate()
         process.communicate()
+
+
+def _require_home(instance: Path) -> None:
+    """Make sure that Dagster finds an instance there: where it finds none, it makes one."""
+    if not any((instance / name).exists() for name in ("dagster.yaml", "history", "storage")):
+        raise InputError(
+            "There is no Dagster instance in this folder",
+            field="INSTANCE",
+            value=str(instance),
+            mend="name the folder that DAGSTER_HOME names, where dagster.yaml lies",
+        )
 
 
 def _give(process: subprocess.Popen[bytes], positions: bytes) -> None:

@@ -203,10 +203,10 @@ def impact(
         print_json(found)
         return
     print(found["says"])
-    kinds = sorted(found["counts"]["total"])
+    counted = sorted(found["counts"]["total"])
     print_table(
         ("kind", "direct", "total"),
-        ((k, found["counts"]["direct"].get(k, 0), found["counts"]["total"][k]) for k in kinds),
+        ((k, found["counts"]["direct"].get(k, 0), found["counts"]["total"][k]) for k in counted),
     )
     print_table(("bundle", "live"), ((each["id"], "yes" if each["live"] else "") for each in found["bundles"]))
     for step in found.get("plan", ()):

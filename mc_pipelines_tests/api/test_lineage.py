@@ -204,7 +204,7 @@ def test_a_parameter_that_there_is_not_is_refused(client: httpx.Client, bearer: 
 
 def test_a_sender_says_what_can_be_made_again(client: httpx.Client, bearer: Bearer, context: Context) -> None:
     route = "/api/provenance/documents?lowValue="
-    problem(client.post(route + "perhaps", json=bom(), headers=bearer("paul", "acme")), 400)
+    problem(client.post(route + "perhaps", json=bom(), headers=bearer("paul", "acme")), 400, "malformed-request")
     assert client.post(route + "true", json=bom(), headers=bearer("paul", "acme")).status_code == 201
     with context.database.begin(tenant=TenantId("acme")) as connection:
         assert connection.execute(text("select prunable from provenance_documents")).scalars().all() == [True]

@@ -121,6 +121,11 @@ def test_no_such_instance_or_tenant(mc: Any, tmp_path: Path) -> None:
     assert mc("ingest", str(tmp_path), "--tenant", "ACME!")[0] == 2
     code, _, err = mc("watch-dagster", str(tmp_path), "--tenant", "acme", "--purpose", "fun")
     assert (code, "No role reads" in err) == (2, True), "refused before the instance is looked at"
+    before = sorted(tmp_path.iterdir())
+    code, _, err = mc("watch-dagster", str(tmp_path), "--tenant", "acme")
+    assert (code, "no Dagster instance" in err, sorted(tmp_path.iterdir())) == (2, True, before), (
+        "nothing is made there"
+    )
 
 
 def test_questions_and_keeping(mc: Any, tmp_path: Path) -> None:
