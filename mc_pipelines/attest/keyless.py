@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -71,13 +72,23 @@ def _verifier(trusted_root: bytes | None) -> Verifier:
     return Verifier(trusted_root=_root(trusted_root))
 
 
+@lru_cache(maxsize=1)
+def pinned_root() -> TrustedRoot:
+    """Return the root of the public instance that is installed with sigstore; nothing is fetched."""
+    from sigstore.models import ClientTrustConfig
+
+    # It warns that it fetches nothing, which is what we ask of it.
+    logging.getLogger("sigstore._internal.tuf").setLevel(logging.ERROR)
+    return ClientTrustConfig.production(offline=True).trusted_root
+
+
 @lru_cache(maxsize=8)
 def _root(trusted_root: bytes | None) -> TrustedRoot:
     from sigstore.errors import Error
-    from sigstore.models import ClientTrustConfig, TrustedRoot
+    from sigstore.models import TrustedRoot
 
     if trusted_root is None:
-        return ClientTrustConfig.production(offline=True).trusted_root
+        return pinned_root()
     with tempfile.NamedTemporaryFile(suffix=".json") as file:  # the library reads trusted roots from files only
         file.write(trusted_root)
         file.flush()

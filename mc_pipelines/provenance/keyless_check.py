@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mc_pipelines.attest.dsse import pae
-from mc_pipelines.attest.keyless import verify_keyless
+from mc_pipelines.attest.keyless import pinned_root, verify_keyless
 from mc_pipelines.foundation.errors import InputError, VerificationError
 from mc_pipelines.provenance.model import Verification, VerificationStatus
 from mc_pipelines.provenance.readers.collector import PartSignature, SignedPart
@@ -164,9 +164,7 @@ def _issued(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
 @lru_cache(maxsize=16)
 def _authorities(sigstore_root: bytes | None) -> tuple[x509.Certificate, ...]:
     if sigstore_root is None:
-        from sigstore.models import ClientTrustConfig
-
-        return tuple(ClientTrustConfig.production(offline=True).trusted_root.get_fulcio_certs())
+        return tuple(pinned_root().get_fulcio_certs())
     try:
         authorities = json.loads(sigstore_root)["certificateAuthorities"]
         return tuple(_chain(authorities))
