@@ -15,6 +15,12 @@ from mc_pipelines.provenance.cold import Archive
 from mc_pipelines.provenance.edge_log import lock_head, move_head
 from mc_pipelines.provenance.identity import node_key
 
+# For who holds a generation from before: the event that is left stays hidden, and the next generation is built anew.
+_LEAVE = """
+insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at)
+select tenant, :seq, :old, null, rule, :now from provenance_closures
+where tenant = :tenant and seq = :event and closed_seq = :old
+"""
 _CLOSE_AGAIN = """
 insert into provenance_closures (tenant, seq, closed_seq, valid_to, rule, recorded_at)
 select tenant, :seq, :seq, min(valid_to), min(rule), :now from provenance_closures
@@ -49,6 +55,7 @@ values (:tenant, :seq, :source_key, :target_key) on conflict do nothing
 """
 _MOVE = (
     "delete from provenance_tombstones where tenant = :tenant and seq = :event",
+    _LEAVE,
     _CLOSE_AGAIN,
     _MOVED,
     "delete from provenance_documents where tenant = :tenant and seq = :old",

@@ -165,7 +165,10 @@ def test_what_came_back_is_ended_like_any_other(
     merged = build_generation(database.app, tmp_path, ACME, clock=clock)
     assert build_generation(database.app, tmp_path / "again", ACME, clock=clock, whole=True) == merged
     assert len(prune(database.app, ACME, archive=archive, clock=clock, rules=RULES).pruned) == 1
+    build_generation(database.app, tmp_path, ACME, clock=clock)
     restore(database.app, ACME, detail.document, archive=archive, clock=clock)
+    merged = build_generation(database.app, tmp_path, ACME, clock=clock)
+    assert build_generation(database.app, tmp_path / "again", ACME, clock=clock, whole=True) == merged
     ingest_claims(database.app, ACME, sbom("v2", {"app": ["new"]}, series="s", version=2), clock=clock)
     for _ in range(2):
         assert set(names(ask(store, GraphQuery(purl("app"))))) == {"app", "base", "new"}
