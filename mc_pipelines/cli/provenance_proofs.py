@@ -94,6 +94,9 @@ def check_answer(
     log_proof: Annotated[
         list[Path] | None, typer.Option("--log-proof", help="Log proof that is not in the file; may be repeated.")
     ] = None,
+    own_only: Annotated[
+        bool, typer.Option("--own-only", help="Be content where the file has no generation of the shared partition.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check a proven answer offline: right, whole, and its roots in the audit log; exit 0, 1 if not, 2 if unreadable.
@@ -105,7 +108,7 @@ def check_answer(
     from mc_pipelines.provenance.answer_check import check_answer as check
 
     document = parse_json(_content(file), what="proven answer")
-    found = check(document)
+    found = check(document, own_only=own_only)
     if found.ok and trust is not None:
         report = _check_logged(found.commitments, document, trust, log_proof or [])
         found.proved += report.proved

@@ -57,11 +57,17 @@ class WrongError(Exception):
     """Something in the file that does not hold."""
 
 
-def check_answer(document: Any) -> Checked:
-    """Check a proven answer against the roots that it names; whether the log has them is for who has its keys."""
+def check_answer(document: Any, *, own_only: bool = False) -> Checked:
+    """Check a proven answer against the roots that it names; whether the log has them is for who has its keys.
+
+    Args:
+        document: the parsed file.
+        own_only: be content with the tenant's own generation. Nothing in it says whether there was a shared one, so a
+            file from which that was cut out cannot be told from one that never had it, and does not hold otherwise.
+    """
     found = Checked()
     try:
-        _check(document, found)
+        _check(document, found, own_only=own_only)
     except WrongError as wrong:
         found.problems.append(str(wrong))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error) as error:
@@ -69,7 +75,7 @@ def check_answer(document: Any) -> Checked:
     return found
 
 
-def _check(document: Mapping[str, Any], found: Checked) -> None:
+def _check(document: Mapping[str, Any], found: Checked, *, own_only: bool) -> None:
     _require(document["format"] == FORMAT, "It is no proven answer of a version known here")
     answer, ids = document["answer"], document["ids"]
     _require(len(set(ids)) == len(ids), "An id is listed twice")
@@ -91,11 +97,16 @@ def _check(document: Mapping[str, Any], found: Checked) -> None:
         found.proved.append(
             f"All {part.lists} lists it needs are whole in {part.tenant}'s generation, root {part.root}."
         )
-    found.proved.append(f"Its {len(nodes)} nodes and {len(edges)} edges are the whole walk from {answer['root']}.")
+    alone = len(parts) == 1 and parts[0].tenant != "public"
+    over = f" over what {parts[0].tenant}'s own documents say" if alone else ""
+    found.proved.append(
+        f"Its {len(nodes)} nodes and {len(edges)} edges are the whole walk from {answer['root']}{over}."
+    )
     found.not_proved.append("What kind each node is, and what `conflicts` names: only adjacency is committed to.")
     found.not_proved.append("That nothing was learnt since: it is the answer of these generations.")
-    if len(parts) == 1 and parts[0].tenant != "public":
-        found.not_proved.append("That the shared partition had nothing to add: the answer was read before its events.")
+    if alone:
+        found.not_proved.append("That the shared partition had nothing to add: its generation is not in the file.")
+        _require(own_only, "The shared partition is left out; an answer over the tenant's own documents has to do")
 
 
 class _Partition:

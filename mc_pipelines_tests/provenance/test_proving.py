@@ -177,6 +177,17 @@ def test_every_change_of_one_proof_is_found(tmp_path: Path) -> None:
         assert changed == document or not check_answer(changed).ok, name
 
 
+def test_a_shared_partition_that_is_cut_out_is_missed(tmp_path: Path) -> None:
+    """All of it and all that it says: what is left is consistent, and is not taken for the whole answer."""
+    document = chain(tmp_path)
+    assert [each["tenant"] for each in document["partitions"]] == ["acme", "public"]
+    del document["partitions"][1]
+    document["answer"]["snapshot"]["shared"] = 0
+    found = check_answer(document)
+    assert not found.ok
+    assert not any("the whole walk from" in each and "own documents" not in each for each in found.proved)
+
+
 def test_two_lists_that_are_swapped_are_found(tmp_path: Path) -> None:
     document = chain(tmp_path)
     shown = [leaf for leaf in document["partitions"][0]["leaves"] if isinstance(leaf["ancestors"], list)]
