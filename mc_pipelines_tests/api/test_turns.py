@@ -137,7 +137,7 @@ def test_surveys_are_marked() -> None:
     marked = {
         route.path.rpartition("/")[2] for route in provenance.router.routes if hasattr(route.endpoint, "mc_survey")
     }
-    assert marked == {"nodes", "diff", "gaps", "explain", "what-if"}
+    assert marked == {"nodes", "diff", "gaps", "explain", "what-if", "proof"}
     assert all(isinstance(route, QuestionRoute) for route in provenance.router.routes)
 
 
