@@ -95,7 +95,7 @@ class Source:
 
 
 def sources_of(opened: Opened, events: set[Event]) -> dict[Event, Source]:
-    """Return the documents of events; the caller made sure that they are visible."""
+    """Return the documents of events, the tenant's own first; the caller made sure that they are visible."""
     if not events:
         return {}
     with opened.store.database.begin(tenant=opened.tenant) as connection:
@@ -103,6 +103,7 @@ def sources_of(opened: Opened, events: set[Event]) -> dict[Event, Source]:
             text(
                 "select tenant, seq, digest, format, verification from provenance_documents"
                 " where (tenant = :tenant and seq = any(:own)) or (tenant = :public and seq = any(:shared))"
+                " order by tenant = :public, seq"
             ),
             {
                 "tenant": opened.tenant,
