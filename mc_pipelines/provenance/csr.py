@@ -25,11 +25,36 @@ _AHEAD = 256
 """Keys whose memory is asked for before the first of them is looked at."""
 _FULL = 0.6
 """Share of a hash table that may be taken."""
-_MENTIONS = TYPE_MENTIONS
 
 
 @compiled
-def _number(ends: Array, table: Array, keys: Array, known: int) -> tuple[Array, int]:
+def _look_ahead(ends: Array, begin: int, until: int, table: Array, keys: Array, numbers: Array) -> Any:
+    """Look at the slots of some keys and then at what stands there, so that the memory is waited for together.
+
+    What is returned means nothing, but callers hand it on, or the compiler would not look.
+    """
+    seen = np.uint64(0)
+    for row in range(begin, until):
+        numbers[row] = table[np.int64(ends[row, 0] & np.uint64(len(table) - 1))]
+    for row in range(begin, until):
+        seen |= keys[max(numbers[row], 0), 0]
+    return seen
+
+
+@compiled
+def _slot_of(high: int, low: int, table: Array, keys: Array) -> Any:
+    """Return the slot of a key: where its number stands, or the free one where it belongs."""
+    mask = np.int64(len(table) - 1)
+    slot = np.int64(high & np.uint64(mask))
+    number = table[slot]
+    while number >= 0 and not (keys[number, 0] == high and keys[number, 1] == low):
+        slot = (slot + 1) & mask
+        number = table[slot]
+    return slot
+
+
+@compiled
+def _number(ends: Array, table: Array, keys: Array, known: int) -> tuple[Array, int, Any]:
     """Return the number of each key, new ones from ``known`` on in order of appearance, and how many there are then.
 
     Args:
@@ -38,55 +63,33 @@ def _number(ends: Array, table: Array, keys: Array, known: int) -> tuple[Array, 
         keys: the keys by number; changed.
         known: how many numbers are given already.
     """
-    mask = np.uint64(len(table) - 1)
     numbers = np.empty(len(ends), dtype=np.int32)
-    touched = np.uint64(0)
+    seen = np.uint64(0)
     for begin in range(0, len(ends), _AHEAD):
         until = min(begin + _AHEAD, len(ends))
-        # Look at every slot, and then at every key, of some rows first: the memory is waited for together.
-        for row in range(begin, until):
-            numbers[row] = table[np.int64(ends[row, 0] & mask)]
-        for row in range(begin, until):
-            touched |= keys[max(numbers[row], 0), 0]
+        seen |= _look_ahead(ends, begin, until, table, keys, numbers)
         for row in range(begin, until):
             high, low = ends[row, 0], ends[row, 1]
-            slot = np.int64(high & mask)
-            number = table[slot]
-            while number >= 0 and not (keys[number, 0] == high and keys[number, 1] == low):
-                slot = (slot + 1) & np.int64(mask)
-                number = table[slot]
-            if number < 0:
-                number = np.int32(known)
-                table[slot] = number
-                keys[number, 0], keys[number, 1] = high, low
+            slot = _slot_of(high, low, table, keys)
+            if table[slot] < 0:
+                table[slot] = known
+                keys[known, 0], keys[known, 1] = high, low
                 known += 1
-            numbers[row] = number
-    return numbers, known + np.int64(touched & np.uint64(0))  # a use of what was read, or it would not be read
+            numbers[row] = table[slot]
+    return numbers, known, seen
 
 
 @compiled
-def _find(ends: Array, table: Array, keys: Array) -> Array:
+def _find(ends: Array, table: Array, keys: Array) -> tuple[Array, Any]:
     """Return the number of each key, -1 for one without; see :func:`_number`."""
-    mask = np.uint64(len(table) - 1)
     numbers = np.empty(len(ends), dtype=np.int32)
-    touched = np.uint64(0)
+    seen = np.uint64(0)
     for begin in range(0, len(ends), _AHEAD):
         until = min(begin + _AHEAD, len(ends))
+        seen |= _look_ahead(ends, begin, until, table, keys, numbers)
         for row in range(begin, until):
-            numbers[row] = table[np.int64(ends[row, 0] & mask)]
-        for row in range(begin, until):
-            touched |= keys[max(numbers[row], 0), 0]
-        for row in range(begin, until):
-            high, low = ends[row, 0], ends[row, 1]
-            slot = np.int64(high & mask)
-            number = table[slot]
-            while number >= 0 and not (keys[number, 0] == high and keys[number, 1] == low):
-                slot = (slot + 1) & np.int64(mask)
-                number = table[slot]
-            numbers[row] = number
-    if touched == np.uint64(1):  # a use of what was read, or it would not be read
-        numbers[:0] = 0
-    return numbers
+            numbers[row] = table[_slot_of(ends[row, 0], ends[row, 1], table, keys)]
+    return numbers, seen
 
 
 @compiled
@@ -121,12 +124,12 @@ class Numbering:
         if wanted > _FULL * len(self._table):
             self._table = _free_table(wanted)
             _place_again(self._keys, self.count, self._table)
-        numbers, self.count = _number(np.ascontiguousarray(ends), self._table, self._keys, self.count)
+        numbers, self.count, _ = _number(np.ascontiguousarray(ends), self._table, self._keys, self.count)
         return numbers
 
     def find(self, high: Array, low: Array) -> Array:
         """Return the number of each key (its halves), -1 for one without."""
-        return _find(np.stack([high, low], axis=1), self._table, self._keys)
+        return _find(np.stack([high, low], axis=1), self._table, self._keys)[0]
 
     @property
     def high(self) -> Array:
@@ -148,14 +151,14 @@ def _fill(ends: Array, kind: Array, seq: Array, standing: Array, count: int, up:
     """Sort edges by owner: where each node's begin, and neighbour, type and event of each in one number."""
     start = np.zeros(count + 1, dtype=np.int64)
     for row in range(len(ends)):
-        if kind[row] < _MENTIONS and standing[seq[row]]:
+        if kind[row] < TYPE_MENTIONS and standing[seq[row]]:
             start[ends[row, np.int64((kind[row] == 0) != up)] + 1] += 1
     for node in range(count):
         start[node + 1] += start[node]
     place = start[:-1].copy()
     entries = np.empty(start[count], dtype=np.uint64)
     for row in range(len(ends)):
-        if kind[row] < _MENTIONS and standing[seq[row]]:
+        if kind[row] < TYPE_MENTIONS and standing[seq[row]]:
             mine = np.int64((kind[row] == 0) != up)
             node = ends[row, mine]
             value = np.uint64(ends[row, 1 - mine]) << np.uint64(2) | np.uint64(kind[row])

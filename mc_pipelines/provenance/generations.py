@@ -120,7 +120,9 @@ def read_graph(database: Database, tenant: TenantId, seq: int) -> dict[str, NDAr
         ConflictError: the tenant has more nodes than one generation holds.
     """
 
-    def reading(read: Callable[..., _T]) -> Callable[[log_reader.Piece], _T]:
+    def reading(
+        read: Callable[[Connection, TenantId, log_reader.Piece], _T],
+    ) -> Callable[[log_reader.Piece], _T]:
         def one(piece: log_reader.Piece) -> _T:
             with database.begin(tenant=tenant) as connection:
                 return read(connection, tenant, piece)
@@ -132,20 +134,10 @@ def read_graph(database: Database, tenant: TenantId, seq: int) -> dict[str, NDAr
         closures = log_reader.read_closures(connection, tenant, upto=seq)
     pieces = log_reader.pieces_of(documents)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="log-reader") as pool:
-        named = list(_ahead(pool, reading(_read_nodes), _and_the_nameless(pieces)))
-        nodes = log_reader.Nodes.joined([each for each, _ in named])
-        descriptions = log_reader.Descriptions.joined([each for _, each in named])
+        names = _ahead(pool, reading(log_reader.read_piece_of_names), _and_the_nameless(pieces))
+        nodes, descriptions = log_reader.joined_names(list(names))
         claims = _ahead(pool, reading(log_reader.read_piece), pieces)
         return assemble(tenant, documents, claims, nodes, descriptions, closures)
-
-
-def _read_nodes(
-    connection: Connection, tenant: TenantId, piece: log_reader.Piece
-) -> tuple[log_reader.Nodes, log_reader.Descriptions]:
-    return (
-        log_reader.read_nodes(connection, tenant, after=piece.after, upto=piece.upto),
-        log_reader.read_descriptions(connection, tenant, after=piece.after, upto=piece.upto),
-    )
 
 
 def _and_the_nameless(pieces: list[log_reader.Piece]) -> list[log_reader.Piece]:

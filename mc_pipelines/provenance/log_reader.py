@@ -219,13 +219,22 @@ def read_claims(connection: Connection, tenant: TenantId, documents: Documents) 
     return Claims.joined([read_piece(connection, tenant, piece) for piece in pieces_of(documents)])
 
 
+def read_piece_of_names(connection: Connection, tenant: TenantId, piece: Piece) -> tuple[Nodes, Descriptions]:
+    """Read the nodes that the events of one piece were the first to name, and what else they say of nodes."""
+    return (
+        read_nodes(connection, tenant, after=piece.after, upto=piece.upto),
+        read_descriptions(connection, tenant, after=piece.after, upto=piece.upto),
+    )
+
+
+def joined_names(parts: Sequence[tuple[Nodes, Descriptions]]) -> tuple[Nodes, Descriptions]:
+    """Return what was read of consecutive pieces as one."""
+    return Nodes.joined([nodes for nodes, _ in parts]), Descriptions.joined([said for _, said in parts])
+
+
 def read_names(connection: Connection, tenant: TenantId, documents: Documents) -> tuple[Nodes, Descriptions]:
     """Read the nodes that documents were the first to name, and what else they say of nodes."""
-    events = [{"after": piece.after, "upto": piece.upto} for piece in pieces_of(documents)]
-    return (
-        Nodes.joined([read_nodes(connection, tenant, **each) for each in events]),
-        Descriptions.joined([read_descriptions(connection, tenant, **each) for each in events]),
-    )
+    return joined_names([read_piece_of_names(connection, tenant, piece) for piece in pieces_of(documents)])
 
 
 def claims_of(joined: bytes) -> Claims:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from mc_pipelines.provenance.generations import KEPT, build_generation, check_st
 from mc_pipelines.provenance.partition import open_partition
 from mc_pipelines.provenance.pointer import current_generation
 from mc_pipelines_tests.conftest import TestDatabase
+from mc_pipelines_tests.provenance.dying import killed_steps
 from mc_pipelines_tests.provenance.test_edge_log import ACME, sbom
 from mc_pipelines_tests.provenance.test_query import purl
 
@@ -77,20 +76,10 @@ def test_killed_at_every_step(database: TestDatabase, clock: FrozenClock, tmp_pa
         ingest_claims(database.app, ACME, sbom(f"d{number}", {"app": [f"lib{number}"]}), clock=clock)
         old = build_generation(database.app, tmp_path, ACME, clock=clock)
     ingest_claims(database.app, ACME, sbom("news", {"app": ["news"]}), clock=clock)
-    builder = subprocess.Popen(
-        [sys.executable, "-c", _BUILDER, database.app.url, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert builder.stdin is not None
-    assert builder.stdout is not None
     steps, seen = [], []
-    try:
-        while not steps or steps[-1] != "built":
-            builder.stdin.write("\n")
-            builder.stdin.flush()
-            steps.append(json.loads(builder.stdout.readline()))
+    with closing(killed_steps(_BUILDER, database.app.url, str(tmp_path), done="built")) as dying:
+        for step in dying:
+            steps.append(step)
             with database.app.begin(tenant=ACME) as connection:
                 current = current_generation(connection, ACME)
                 partition = open_partition(connection, tmp_path, ACME)
@@ -101,9 +90,6 @@ def test_killed_at_every_step(database: TestDatabase, clock: FrozenClock, tmp_pa
             check_structure(tmp_path / current.path)
             assert partition.seq == old.seq + 1
             assert partition.find(purl("news")) == KEPT + 2  # after the app and its libraries, whoever holds it
-    finally:
-        builder.kill()
-        builder.communicate()
     assert seen == sorted(seen)
     assert {"statement", "commit", "open", "fsync", "os.rename"} <= set(steps)
     assert current.generation == build_generation(database.app, tmp_path, ACME, clock=clock, whole=True).generation

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from mc_pipelines.provenance.request import GraphQuery
 from mc_pipelines.provenance.roots import Reason, keep_root
 from mc_pipelines.provenance.store import GraphStore
 from mc_pipelines_tests.conftest import TestDatabase
+from mc_pipelines_tests.provenance.dying import killed_steps
 from mc_pipelines_tests.provenance.test_edge_log import ACME, BOLT, sbom
 from mc_pipelines_tests.provenance.test_query import ask, purl
 from mc_pipelines_tests.provenance.test_retention import RULES, archive, low_value
@@ -123,20 +122,11 @@ def test_killed_at_every_step(database: TestDatabase, clock: FrozenClock, tmp_pa
     cold = [each.path for each in plain.list(f"logs/{ACME}/provenance")]
     assert len(cold) == 2
     assert before["slots"]
-    deleter = subprocess.Popen(
-        [sys.executable, "-c", _DELETER, database.app.url, str(folder), (tmp_path / "objects").as_uri()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert deleter.stdin is not None
-    assert deleter.stdout is not None
     steps, seen = [], []
-    try:
-        while not steps or steps[-1] != "deleted":
-            deleter.stdin.write("\n")
-            deleter.stdin.flush()
-            steps.append(json.loads(deleter.stdout.readline()))
+    objects = (tmp_path / "objects").as_uri()
+    with closing(killed_steps(_DELETER, database.app.url, str(folder), objects, done="deleted")) as dying:
+        for step in dying:
+            steps.append(step)
             now = rows(database)
             assert now == before or set(now.values()) == {0}, (steps, now)
             seen.append(sum(now.values()))
@@ -146,9 +136,6 @@ def test_killed_at_every_step(database: TestDatabase, clock: FrozenClock, tmp_pa
             else:
                 with pytest.raises(NotFoundError):
                     ask(store, GraphQuery(purl("app")))
-    finally:
-        deleter.kill()
-        deleter.communicate()
     assert seen == sorted(seen, reverse=True)
     assert {"statement", "commit", "object", "os.remove"} <= set(steps)
     assert not list(plain.list(f"logs/{ACME}/provenance"))
