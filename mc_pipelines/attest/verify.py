@@ -95,9 +95,9 @@ def verify_file(
         InputError: the file cannot be read, or is nothing that this verifies.
     """
     if isinstance(source, Path):
-        content = _read(source)
+        content = read_file(source)
         beside = source.with_name(source.name + PROOF_SUFFIX)
-        proof = _read(beside) if proof is None and beside.is_file() else proof
+        proof = read_file(beside) if proof is None and beside.is_file() else proof
     else:
         content = source
     for container in _CONTAINERS.values():
@@ -337,7 +337,12 @@ def _floats(value: Any) -> Any:
     return [_floats(one) for one in value] if isinstance(value, list) else value
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return what a file that is to be checked holds.
+
+    Raises:
+        InputError: it is larger than :data:`MAX_FILE_BYTES`, or cannot be read.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError("The file is too large to verify", field="file", value=str(path))

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import typer
@@ -40,6 +40,29 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
         table.add_row(*(_cell(cell) for cell in row))
     # Into a pipe or a file a table is as wide as it needs; on a terminal as wide as that is.
     Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE).print(table)
+
+
+class Checked(Protocol):
+    """What an offline checker found; each has its own class, since it shares no code with what it checks."""
+
+    proved: list[str]
+    problems: list[str]
+    not_proved: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+
+
+def print_checked(found: Checked, *, holds: str, broken: str, json: bool) -> None:
+    """Print what a checker found: one of two sentences and then a line for each finding, or JSON."""
+    if json:
+        print_json({"ok": found.ok, "proved": found.proved, "problems": found.problems, "notProved": found.not_proved})
+        return
+    print(holds if found.ok else broken)
+    for heading, lines in (("proved", found.proved), ("wrong", found.problems), ("not proved", found.not_proved)):
+        for line in lines:
+            print(f"  {heading}: {line}")
 
 
 def _cell(value: Any) -> str:

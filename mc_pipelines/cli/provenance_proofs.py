@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mc_pipelines.cli.output import Json, print_json, print_table
+from mc_pipelines.cli.output import Json, print_checked, print_json, print_table
 from mc_pipelines.cli.provenance_questions import AsOf, Direction, Node, Tenant
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _OtherTenant = Annotated[str | None, typer.Option("--tenant", help="Whose generation; default: everybody's.")]
 Depth = Annotated[int, typer.Option(help="Steps from the node.", min=1, max=3)]
-_MAX_FILE_BYTES = 256 * 1024 * 1024
 
 
 def commit(tenant: _OtherTenant = None, json: Json = False) -> None:
@@ -103,11 +102,12 @@ def check_answer(
 
     Example: mc provenance check-answer answer.json --trust trust.json
     """
+    from mc_pipelines.attest.verify import read_file
     from mc_pipelines.foundation.canonical import parse_json
     from mc_pipelines.foundation.errors import InputError
     from mc_pipelines.provenance.answer_check import check_answer as check
 
-    document = parse_json(_content(file), what="proven answer")
+    document = parse_json(read_file(file), what="proven answer")
     found = check(document, own_only=own_only)
     if found.ok and trust is not None:
         report = _check_logged(found.commitments, document, trust, log_proof or [])
@@ -118,13 +118,7 @@ def check_answer(
         raise InputError("A log proof is checked with a trust file", field="--trust", mend="`mc log trust` writes one")
     elif found.ok:
         found.not_proved.append("That the roots are in the audit log: no trust file was given.")
-    if json:
-        print_json({"ok": found.ok, "proved": found.proved, "problems": found.problems, "notProved": found.not_proved})
-    else:
-        print("the answer is right and whole" if found.ok else "THE ANSWER DOES NOT HOLD")
-        for heading, lines in (("proved", found.proved), ("wrong", found.problems), ("not proved", found.not_proved)):
-            for line in lines:
-                print(f"  {heading}: {line}")
+    print_checked(found, holds="the answer is right and whole", broken="THE ANSWER DOES NOT HOLD", json=json)
     raise typer.Exit(int(not found.ok))
 
 
@@ -132,12 +126,12 @@ def _check_logged(commitments: list[bytes], document: dict[str, Any], trust: Pat
     """Check that a trusted log holds each commitment, by the proof in the file or by one given beside it."""
     from mc_pipelines.attest.report import Report
     from mc_pipelines.attest.trust import Trust
-    from mc_pipelines.attest.verify import verify_logged
+    from mc_pipelines.attest.verify import read_file, verify_logged
     from mc_pipelines.foundation.errors import MaestroError
 
-    believed = Trust.from_json(_content(trust))
+    believed = Trust.from_json(read_file(trust))
     report = Report("proven answer")
-    beside = [_content(path) for path in further]
+    beside = [read_file(path) for path in further]
     for content, part in zip(commitments, document["partitions"], strict=True):
         own = part["logProof"]
         proofs = [*beside, *([own.encode()] if isinstance(own, str) else [])]
@@ -154,14 +148,3 @@ def _check_logged(commitments: list[bytes], document: dict[str, Any], trust: Pat
                 f"The root of {part['tenant']}'s generation is not shown to be logged: {reasons[-1]}"
             )
     return report
-
-
-def _content(path: Path) -> bytes:
-    from mc_pipelines.foundation.errors import InputError
-
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise InputError("The file is too large", field="file", value=str(path))
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The file cannot be read: {error.strerror}", field="file", value=str(path)) from error

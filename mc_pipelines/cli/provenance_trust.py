@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mc_pipelines.cli.output import Json, print_json
+from mc_pipelines.cli.output import Json, print_checked, print_json
 from mc_pipelines.cli.provenance_questions import AsOf, KnownAt, Resolve, Tenant, open_graph
 from mc_pipelines.foundation.errors import InputError
 
@@ -92,13 +92,7 @@ def check_proof(
 
     keys, holders = _trust(trust)
     found = check(_read(file, "the proof"), keys, holders)
-    if json:
-        print_json({"ok": found.ok, "proved": found.proved, "problems": found.problems, "notProved": found.not_proved})
-    else:
-        print("the proof holds" if found.ok else "THE PROOF DOES NOT HOLD")
-        for heading, lines in (("proved", found.proved), ("wrong", found.problems), ("not proved", found.not_proved)):
-            for line in lines:
-                print(f"  {heading}: {line}")
+    print_checked(found, holds="the proof holds", broken="THE PROOF DOES NOT HOLD", json=json)
     raise typer.Exit(int(not found.ok))
 
 
